@@ -1,0 +1,2 @@
+// Package directorytest checks what every node.Directory promises.
+package directorytest

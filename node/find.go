@@ -1,0 +1,437 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/trackerpool/trackerpool/lease"
+	"github.com/trackerpool/trackerpool/ring"
+)
+
+const (
+	// watchInterval is how often watched nodes are looked up again. A watcher is
+	// told of a change within it, whatever the cause: a claim, a lease, a list.
+	watchInterval = 100 * time.Millisecond
+
+	// maxTold bounds the proxies that a Find stream remembers having told.
+	maxTold = 4096
+
+	// maxReplies is how many replies may wait to be sent before a stream is not read
+	// from any more.
+	maxReplies = 4
+
+	// maxTries is how often a batch is looked up again because what may be said
+	// changed meanwhile. After that misses are UNKNOWN.
+	maxTries = 3
+)
+
+// A looked is what this tracker has of one node.
+type looked struct {
+	key    Key
+	hash   uint64
+	answer Answer
+	claims []lookedClaim
+}
+
+// A lookedClaim is a claim of a session, or a unary one.
+type lookedClaim struct {
+	life       *life // nil for a unary claim
+	unary      Proxy
+	generation uint64
+	age        uint32
+	since      uint32 // when the node connected
+}
+
+func (c *lookedClaim) proxy() Proxy {
+	if c.life != nil {
+		return *c.life.proxy.Load()
+	}
+	return c.unary
+}
+
+// A lookup looks up batches of nodes. It keeps its room from one to the next and is
+// not safe for concurrent use.
+type lookup struct {
+	t     *Tracker
+	nodes []looked
+	held  []Held
+	unary []UnaryClaim
+}
+
+// add puts a node into the next batch.
+func (l *lookup) add(k Key) {
+	if n := len(l.nodes); n < cap(l.nodes) {
+		l.nodes = l.nodes[:n+1] // with the room of what was there
+		l.nodes[n].key, l.nodes[n].hash = k, k.Hash()
+		return
+	}
+	l.nodes = append(l.nodes, looked{key: k, hash: k.Hash()})
+}
+
+// run answers the batch, and returns under which snapshot. ABSENT needs the shard
+// to have been open all the while: before the table was read, and after.
+func (l *lookup) run() *lease.Snapshot {
+	t := l.t
+	for try := 1; ; try++ {
+		snap, before := t.snap.Load(), t.cfg.Now()
+		for i := range l.nodes {
+			l.look(&l.nodes[i], before)
+		}
+		after := t.cfg.Now()
+		same := t.snap.Load() == snap
+		if !same && try < maxTries {
+			continue
+		}
+		var n [3]uint64
+		for i := range l.nodes {
+			q := &l.nodes[i]
+			if q.answer == Absent && !(same && snap.Open(after, ring.ShardOf(q.hash, t.cfg.Shards))) {
+				q.answer = Unknown
+				t.counts.unknown[doubtOf(after, snap, ring.ShardOf(q.hash, t.cfg.Shards))].Add(1)
+			} else if q.answer == Unknown {
+				t.counts.unknown[leaseRanOut].Add(1)
+			}
+			n[q.answer]++
+		}
+		for a := range n {
+			if n[a] > 0 {
+				t.counts.answers[a].Add(n[a])
+			}
+		}
+		return snap
+	}
+}
+
+// look finds the claims of a node: those that are covered, or else, as hints, those
+// that are not. Absent says only that there are none.
+func (l *lookup) look(q *looked, now time.Time) {
+	t := l.t
+	q.claims = q.claims[:0]
+	l.held = t.table.Lookup(q.hash, q.key, l.held[:0])
+	n, shard := now.UnixNano(), ring.ShardOf(q.hash, t.cfg.Shards)
+	hints := 0
+	for _, h := range l.held {
+		v := t.lives.of(h.Owner)
+		if v == nil {
+			continue
+		}
+		covered := v.covered(n, shard)
+		if !covered {
+			hints++
+		}
+		q.claims = append(q.claims, lookedClaim{life: v, generation: h.Value.Generation, age: t.age(now, h.Value.Stamp), since: h.Value.Stamp})
+		if covered && hints > 0 { // keep what is covered in front
+			last := len(q.claims) - 1
+			first := last - hints
+			q.claims[first], q.claims[last] = q.claims[last], q.claims[first]
+		}
+	}
+	covered := len(q.claims) - hints
+	if t.unaries.Len() > 0 {
+		l.unary = t.unaries.Lookup(now, q.key.ID(), l.unary[:0])
+		for _, u := range l.unary {
+			if slices.ContainsFunc(q.claims[:covered], func(c lookedClaim) bool { return c.life != nil && c.life.id == u.Proxy.ID }) {
+				continue // what the proxy says in its session is later
+			}
+			age := uint32(min(u.Age/stampUnit, math.MaxUint32))
+			q.claims = slices.Insert(q.claims, covered, lookedClaim{unary: u.Proxy, generation: u.Generation, age: age, since: t.stamp(now, age)})
+			covered++
+		}
+	}
+	switch {
+	case covered > 0:
+		q.answer, q.claims = Found, q.claims[:covered]
+	case hints > 0:
+		q.answer = Unknown
+	default:
+		q.answer = Absent
+	}
+	if len(q.claims) > 1 {
+		slices.SortFunc(q.claims, func(a, b lookedClaim) int {
+			return better(a.generation, b.generation, a.age, b.age)
+		})
+		q.claims = q.claims[:min(len(q.claims), t.cfg.MaxClaimsPerNode)]
+	}
+}
+
+// better orders claims of a node: the higher generation first, then the younger
+// connection.
+func better[A cmp.Ordered](g1, g2 uint64, a1, a2 A) int {
+	return cmp.Or(cmp.Compare(g2, g1), cmp.Compare(a1, a2))
+}
+
+// result is the answer to the only node of a batch.
+func (l *lookup) result(snap *lease.Snapshot) FindResult {
+	q := &l.nodes[0]
+	r := FindResult{Answer: q.answer}
+	if snap.Placement != nil {
+		r.View = snap.Placement.Fingerprint()
+		r.ListSum = snap.Placement.ListSum(ring.ShardOf(q.hash, l.t.cfg.Shards))
+	}
+	for _, c := range q.claims {
+		r.Claims = append(r.Claims, Claim{Node: q.key.ID(), Proxy: c.proxy(), Generation: c.generation, Age: time.Duration(c.age) * stampUnit})
+	}
+	return r
+}
+
+// A finder serves one Find stream.
+type finder struct {
+	wake, room chan struct{} // doorbells: there are replies to send; they were taken
+
+	mu      sync.Mutex // guards all below: requests and watches are answered in turn
+	lookup  lookup
+	out     []*FindReply      // to be sent
+	told    map[*Proxy]uint32 // by what their Hello said, and their numbers on this stream
+	unary   map[Proxy]uint32
+	numbers uint32
+	reset   bool
+	refs    []Ref
+	watched map[Key]uint64 // the sum of the last answer told; nil when the stream is over
+}
+
+func newFinder(t *Tracker) *finder {
+	return &finder{wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		lookup: lookup{t: t}, told: map[*Proxy]uint32{}, unary: map[Proxy]uint32{}, watched: map[Key]uint64{}}
+}
+
+// Find is Service's.
+func (t *Tracker) Find(ctx context.Context, stream FindStream) error {
+	defer t.finds.Add(-1)
+	if t.finds.Add(1) > int64(t.cfg.MaxFinds) {
+		return t.overload(refusedFind, "streams of lookups are open", t.cfg.MaxFinds, t.term.Renewal())
+	}
+	f := newFinder(t)
+	defer f.unwatchAll()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if !t.reads(func() { cancel(f.read(ctx, stream)) }) {
+		return ErrClosed
+	}
+	ping := time.NewTicker(PingInterval)
+	defer ping.Stop()
+	watch := time.NewTicker(watchInterval)
+	defer watch.Stop()
+	if err := stream.Send(&FindReply{}); err != nil { // the reader trusts who has spoken
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-t.closed:
+			return ErrClosed
+		case <-f.wake:
+		case <-ping.C:
+			if err := stream.Send(&FindReply{}); err != nil {
+				return err
+			}
+		case <-watch.C:
+			f.watches()
+		}
+		for _, r := range f.take() {
+			if err := stream.Send(r); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// read answers what the reader asks until the stream ends. It waits while replies
+// are not taken: who does not read is not read from.
+func (f *finder) read(ctx context.Context, stream FindStream) error {
+	for {
+		q, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		full, err := f.reply(q)
+		if err != nil {
+			return err
+		}
+		ring1(f.wake)
+		for full {
+			select {
+			case <-f.room:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			f.mu.Lock()
+			full = len(f.out) >= maxReplies
+			f.mu.Unlock()
+		}
+	}
+}
+
+func (f *finder) take() []*FindReply {
+	f.mu.Lock()
+	out := f.out
+	f.out = nil
+	f.mu.Unlock()
+	ring1(f.room)
+	return out
+}
+
+// reply puts the answer to one request with the replies that are to go, and reports
+// whether they are many.
+func (f *finder) reply(q *FindRequest) (full bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.watch(q); err != nil {
+		return false, err
+	}
+	if q.Frame == 0 {
+		return false, nil
+	}
+	f.lookup.nodes = f.lookup.nodes[:0]
+	c := q.IDs.Cursor()
+	for k := (Key{}); c.Next(&k); {
+		if len(f.lookup.nodes) == MaxFind {
+			return false, &InvalidError{"ids", fmt.Sprint(q.IDs.Count()), fmt.Sprintf("a request carries at most %d", MaxFind)}
+		}
+		f.lookup.add(k)
+	}
+	if err := c.Err(); err != nil {
+		return false, err
+	}
+	snap := f.lookup.run()
+	r := &FindReply{Frame: q.Frame}
+	for i := range f.lookup.nodes {
+		f.tell(r, &f.lookup.nodes[i])
+	}
+	if snap.Placement != nil {
+		r.View = snap.Placement.Fingerprint()
+		if r.View != q.View {
+			r.ListSums = make([]uint64, len(f.lookup.nodes))
+			for i, n := range f.lookup.nodes {
+				r.ListSums[i] = snap.Placement.ListSum(ring.ShardOf(n.hash, f.lookup.t.cfg.Shards))
+			}
+		}
+	}
+	f.put(r)
+	return len(f.out) >= maxReplies, nil
+}
+
+// tell appends an answer, and the proxies in it that the reader does not know yet.
+func (f *finder) tell(r *FindReply, q *looked) {
+	f.refs = f.refs[:0]
+	for _, c := range q.claims {
+		n, ok := uint32(0), false
+		var p *Proxy
+		if c.life != nil {
+			p = c.life.proxy.Load()
+			n, ok = f.told[p]
+		} else {
+			n, ok = f.unary[c.unary]
+		}
+		if !ok {
+			n = f.numbers
+			f.numbers++
+			if p != nil {
+				r.Proxies = append(r.Proxies, *p)
+				f.told[p] = n
+			} else {
+				r.Proxies = append(r.Proxies, c.unary)
+				f.unary[c.unary] = n
+			}
+		}
+		f.refs = append(f.refs, Ref{Proxy: n, Generation: c.generation, Age: c.age})
+	}
+	if r.Answers == nil {
+		r.Answers = make(Answers, 0, 8*len(f.lookup.nodes))
+	}
+	r.Answers = AppendAnswer(r.Answers, q.answer, f.refs)
+}
+
+// put has a reply sent, in the order in which its proxies were numbered. Where too
+// many were told the next reply begins anew.
+func (f *finder) put(r *FindReply) {
+	f.out = append(f.out, r)
+	r.Reset, f.reset = f.reset, false
+	if f.numbers > maxTold {
+		clear(f.told)
+		clear(f.unary)
+		f.numbers, f.reset = 0, true
+	}
+}
+
+func (f *finder) watch(q *FindRequest) error {
+	un := q.Unwatch.Cursor()
+	all := &f.lookup.t.watches
+	for k := (Key{}); un.Next(&k); {
+		if _, ok := f.watched[k]; ok {
+			delete(f.watched, k)
+			all.Add(-1)
+		}
+	}
+	w := q.Watch.Cursor()
+	for k := (Key{}); w.Next(&k); {
+		if _, ok := f.watched[k]; !ok && len(f.watched) >= MaxWatches {
+			return &InvalidError{"watch", string(k.ID()), fmt.Sprintf("a stream watches at most %d nodes; open another", MaxWatches)}
+		}
+		if _, ok := f.watched[k]; ok {
+			f.watched[k] = 0
+			continue
+		}
+		if f.watched == nil {
+			return ErrClosed
+		}
+		if most := f.lookup.t.cfg.MaxWatches; all.Add(1) > int64(most) {
+			all.Add(-1)
+			return f.lookup.t.overload(refusedWatch, "nodes are watched", most, f.lookup.t.term.Renewal())
+		}
+		f.watched[k] = 0
+	}
+	return cmp.Or(un.Err(), w.Err())
+}
+
+// unwatchAll gives back what the stream watches, which is over.
+func (f *finder) unwatchAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lookup.t.watches.Add(-int64(len(f.watched)))
+	f.watched = nil
+}
+
+// watches looks up what is watched and has what has changed told.
+func (f *finder) watches() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.watched) == 0 {
+		return
+	}
+	f.lookup.nodes = f.lookup.nodes[:0]
+	for k := range f.watched {
+		f.lookup.add(k)
+	}
+	snap := f.lookup.run()
+	r := &FindReply{}
+	if snap.Placement != nil {
+		r.View = snap.Placement.Fingerprint()
+	}
+	for i := range f.lookup.nodes {
+		q := &f.lookup.nodes[i]
+		if sum := q.sum(); sum != f.watched[q.key] {
+			f.watched[q.key] = sum
+			r.Watched = AppendID(r.Watched, q.key)
+			f.tell(r, q)
+		}
+	}
+	if r.Watched != nil {
+		f.put(r)
+	}
+}
+
+// sum tells one answer from another; it is never 0. Ages grow by themselves and do
+// not count, the time of the connection does.
+func (q *looked) sum() uint64 {
+	b := []byte{byte(q.answer)}
+	for _, c := range q.claims {
+		b = fmt.Appendf(b, "%q %d %d;", c.proxy(), c.generation, c.since)
+	}
+	return max(1, ring.Hash(string(b)))
+}
