@@ -1,0 +1,91 @@
+package pool
+
+import (
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/trackerpool/trackerpool/node"
+	"github.com/trackerpool/trackerpool/ring"
+	"github.com/trackerpool/trackerpool/rpc"
+)
+
+// prompt is a tracker that answers at once, with what was made before.
+type prompt struct {
+	*fake
+	result node.FindResult
+	asks   chan *rpc.Ask // as many as a batch has
+}
+
+func (p *prompt) Ask(asks ...*rpc.Ask) error {
+	for _, a := range asks {
+		p.asks <- a
+	}
+	return nil
+}
+
+func (p *prompt) answer() {
+	for a := range p.asks {
+		a.Result = p.result
+		a.Done()
+	}
+}
+
+// A lookup allocates nothing but what its answer takes, which is the finder's; one for
+// which all holders are asked does not either.
+func TestLookupAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector a sync.Pool forgets at random")
+	}
+	var mu sync.Mutex
+	w := newWorld(t, 1, 64)
+	w.setView("a", "b", "c")
+	for _, answer := range []node.Answer{node.Found, node.Absent} {
+		result := node.FindResult{Answer: answer, View: w.sums().Fingerprint}
+		if answer == node.Found {
+			result.Claims = []node.Claim{{Node: "n", Proxy: node.Proxy{ID: "p"}}}
+		}
+		cfg := Config{Trackers: []string{"a"}, CacheSize: -1, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
+		var trackers []*prompt
+		c, err := open(t.Context(), cfg.withDefaults(), func(addr string) (conn, finder, error) {
+			f := w.trackers[ring.MemberID(addr)]
+			p := &prompt{f, result, make(chan *rpc.Ask, 2*batchAtOnce)}
+			go p.answer()
+			mu.Lock()
+			defer mu.Unlock()
+			trackers = append(trackers, p)
+			return f, p, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const id = node.ID("00000000-0000-4000-8000-000000000001")
+		if n := testing.AllocsPerRun(1000, func() {
+			if got, _, err := c.Lookup(t.Context(), id); got != answer || err != nil {
+				t.Fatalf("%v, %v; want %v", got, err, answer)
+			}
+		}); n > 1 {
+			t.Errorf("%v: a lookup allocates %v times, want at most once", answer, n)
+		}
+		ids := make([]node.ID, 1000)
+		for i := range ids {
+			ids[i] = id
+		}
+		if n := testing.AllocsPerRun(20, func() {
+			c.LookupMany(t.Context(), ids, func(_ int, got node.Answer, _ []node.Claim, err error) {
+				if got != answer || err != nil {
+					t.Fatalf("%v, %v; want %v", got, err, answer)
+				}
+			})
+		}); n > 1000 {
+			t.Errorf("%v: a thousand lookups allocate %v times", answer, n)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range trackers {
+			close(p.asks)
+		}
+	}
+}
