@@ -114,7 +114,7 @@ func (p *trackers) open(cfg pool.Config) *pool.Client {
 }
 
 func (p *trackers) proxy(id node.ProxyID) *pool.Client {
-	return p.open(pool.Config{Proxy: node.Proxy{ID: id, Addr: "127.0.0.1:7000"}, CacheSize: -1, CountWait: 5 * time.Second})
+	return p.open(pool.Config{Proxy: node.Proxy{ID: id, Addr: "127.0.0.1:7000"}, CacheSize: -1, CountWait: 30 * time.Second})
 }
 
 func within(t testing.TB, d time.Duration) context.Context {

@@ -20,7 +20,7 @@ func TestRestartWithDataDir(t *testing.T) {
 	p := start(t, args...)
 	p.ready()
 	addr := p.addr("listen_addr")
-	c, err := pool.Open(t.Context(), pool.Config{Trackers: []string{addr}, Proxy: node.Proxy{ID: "p-1", Addr: "192.0.2.1:3022"}})
+	c, err := pool.Open(t.Context(), pool.Config{Trackers: []string{addr}, Proxy: node.Proxy{ID: "p-1", Addr: "192.0.2.1:3022"}, CountWait: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestRollingRestartWithDataDir(t *testing.T) {
 		p.ready()
 		p.metric("tracker_members", "3")
 	}
-	c, err := pool.Open(t.Context(), pool.Config{Trackers: []string{first.addr("listen_addr")}, Proxy: node.Proxy{ID: "p-1", Addr: "192.0.2.1:3022"}})
+	c, err := pool.Open(t.Context(), pool.Config{Trackers: []string{first.addr("listen_addr")}, Proxy: node.Proxy{ID: "p-1", Addr: "192.0.2.1:3022"}, CountWait: patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func (c certs) open(addr, proxy string, files rpc.TLSFiles) *pool.Client {
 	if err != nil {
 		c.Fatal(err)
 	}
-	cfg := pool.Config{Trackers: []string{addr}, CacheSize: -1, Dial: func(addr string) (*rpc.Client, error) { return rpc.Dial(addr, creds) }}
+	cfg := pool.Config{Trackers: []string{addr}, CacheSize: -1, CountWait: patience, Dial: func(addr string) (*rpc.Client, error) { return rpc.Dial(addr, creds) }}
 	if proxy != "" {
 		cfg.Proxy = node.Proxy{ID: node.ProxyID(proxy), Addr: "192.0.2.1:3022"}
 	}

@@ -38,7 +38,7 @@ func startTraffic(t *testing.T, addrs ...string) *traffic {
 	t.Helper()
 	l := &traffic{t: t}
 	open := func(id node.ProxyID) *pool.Client {
-		cfg := pool.Config{Trackers: addrs, Pool: "test", CacheSize: -1, Logger: slog.New(slog.DiscardHandler)}
+		cfg := pool.Config{Trackers: addrs, Pool: "test", CacheSize: -1, CountWait: patience, Logger: slog.New(slog.DiscardHandler)}
 		if id != "" {
 			cfg.Proxy = node.Proxy{ID: id, Addr: "192.0.2.1:3022"}
 		}

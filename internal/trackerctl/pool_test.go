@@ -165,7 +165,7 @@ func startPool(t *testing.T) *testPool {
 		p.trackers = append(p.trackers, start(t, "--id", fmt.Sprint("t-", i+1), "--zone", zone, "--join", p.trackers[0].addr("gossip_addr")))
 	}
 	var err error
-	p.proxy, err = pool.Open(t.Context(), pool.Config{Trackers: []string{p.entry}, Proxy: node.Proxy{ID: "p-1", Addr: "192.0.2.7:3022", Zone: "b"}})
+	p.proxy, err = pool.Open(t.Context(), pool.Config{Trackers: []string{p.entry}, Proxy: node.Proxy{ID: "p-1", Addr: "192.0.2.7:3022", Zone: "b"}, CountWait: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
