@@ -33,10 +33,10 @@ func TestStories(t *testing.T) {
 			began := time.Now()
 			r := simulate(t, cfg, d.Input)
 			t.Logf("%v of the pool's time in %v", r.took.Round(time.Second), time.Since(began).Round(time.Millisecond))
+			t.Logf("what happened:\n%s", strings.Join(r.notes, "\n"))
 			if len(r.violations) == 0 {
 				return "nothing is wrong\n"
 			}
-			t.Logf("what happened:\n%s", strings.Join(r.notes, "\n"))
 			return strings.Join(r.violations, "\n") + "\n"
 		})
 	})
