@@ -39,6 +39,7 @@ var imports = map[string][]string{
 	"internal/datadir":       {},
 	"internal/devcerts":      {"access"},
 	"internal/exposition":    {"timing"},
+	"internal/freeport":      {},
 	"internal/memnet":        {},
 	"internal/directorytest": {"node", "ring"},
 	"internal/sim":           {"*", "rpc/*", "internal/*"},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trackerpool/trackerpool/internal/freeport"
 	"github.com/trackerpool/trackerpool/ring"
 )
 
@@ -113,7 +113,7 @@ func (c *cluster) reserve() error {
 	var err error
 	if c.docker != nil {
 		addrs = c.docker.addrs(len(c.trackers))
-	} else if addrs, err = freeAddrs(3); err != nil {
+	} else if addrs, err = freeport.Loopback(3); err != nil {
 		return fmt.Errorf("find free ports on loopback: %w", err)
 	}
 	id := "t-" + strconv.Itoa(len(c.trackers))
@@ -142,34 +142,6 @@ func (c *cluster) route(addr string) string {
 		}
 	}
 	return addr
-}
-
-// freeAddrs returns addresses on loopback whose TCP and UDP ports are free now.
-func freeAddrs(n int) ([]string, error) {
-	var addrs []string
-	var held []io.Closer
-	defer func() {
-		for _, h := range held {
-			_ = h.Close() // it was opened only to find its port
-		}
-	}()
-	for tries := 0; len(addrs) < n && tries < 100; tries++ {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		held = append(held, l)
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			continue // somebody has the UDP port of that number
-		}
-		held = append(held, u)
-		addrs = append(addrs, l.Addr().String())
-	}
-	if len(addrs) < n {
-		return nil, errors.New("no port is free for both TCP and UDP")
-	}
-	return addrs, nil
 }
 
 // start starts a tracker under its ID.

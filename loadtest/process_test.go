@@ -103,21 +103,6 @@ func TestInProcessEnds(t *testing.T) {
 	}
 }
 
-func TestFreeAddrs(t *testing.T) {
-	addrs, err := freeAddrs(3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addrs {
-		l, err := net.Listen("tcp", a)
-		if err != nil {
-			t.Errorf("%s is not free: %v", a, err)
-			continue
-		}
-		l.Close()
-	}
-}
-
 func TestParseMetrics(t *testing.T) {
 	const text = "# HELP a b\nprocess_resident_memory_bytes 1.5e+06\nprocess_resident_memory_bytes_other 7\n"
 	got, err := parseMetrics(strings.NewReader(text), residentIn, "absent")

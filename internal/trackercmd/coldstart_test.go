@@ -3,12 +3,12 @@ package trackercmd_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/trackerpool/trackerpool/internal/freeport"
 	"github.com/trackerpool/trackerpool/node"
 )
 
@@ -19,7 +19,11 @@ func TestColdStart(t *testing.T) {
 	slow(t)
 	t.Parallel()
 	ids := strings.Split(threeSeats, ",")
-	grpc, gossip := freeAddrs(t, len(ids)), freeAddrs(t, len(ids))
+	addrs, err := freeport.Loopback(2 * len(ids))
+	if err != nil {
+		t.Fatal(err)
+	}
+	grpc, gossip := addrs[:len(ids)], addrs[len(ids):]
 	all := make([]*process, len(ids))
 	startAll := func(more ...string) {
 		t.Helper()
@@ -86,19 +90,4 @@ func TestColdStart(t *testing.T) {
 	}
 	l.end()
 	t.Logf("all is found again %v after the trackers were up, a miss is ABSENT after %v", found.Round(time.Millisecond), open.Round(time.Millisecond))
-}
-
-// freeAddrs returns addresses that were free just now.
-func freeAddrs(t *testing.T, n int) []string {
-	t.Helper()
-	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs
 }
