@@ -170,28 +170,35 @@ func startPool(t *testing.T) *testPool {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.proxy.Close() }) // a test may have removed it
-	p.settle(t)
-	for i := range 20 {
+	p.settle(t, 0)
+	const claims = 20
+	for i := range claims {
 		if err := p.proxy.Add(t.Context(), node.Claim{Node: node.ID(fmt.Sprint("n-", i)), Generation: 3}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	p.settle(t)
+	p.settle(t, 2*claims)
 	return p
 }
 
-// settle waits until all agree, and nothing keeps a shard from opening.
-func (p *testPool) settle(t *testing.T) {
+// settle waits until all agree, nothing keeps a shard from opening, and there are so
+// many copies: none is left with a former holder.
+func (p *testPool) settle(t *testing.T, copies int) {
 	t.Helper()
 	eventually(t, func() error {
 		var m memberList
 		if err := p.ask(t, &m, "members"); err != nil {
 			return err
 		}
+		left := copies
 		for _, e := range m.Members {
+			left -= e.Claims
 			if !m.Agree || len(m.Members) != 3 || !e.Ready || e.Open < e.Held || e.Held == 0 || e.Sessions != 1 || e.State != "serving" {
 				return fmt.Errorf("not settled: %+v", m)
 			}
+		}
+		if left != 0 {
+			return fmt.Errorf("not %d copies: %+v", copies, m)
 		}
 		return nil
 	})
