@@ -118,14 +118,13 @@ type ownedEntry struct {
 
 // appendOwned appends all claims of a shard to buf, in no order.
 func (t *Table) appendOwned(shard ring.Shard, buf []ownedEntry) []ownedEntry {
-	s := &t.shards[shard]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.slots.all {
-		if e := &s.slots.all[i]; !e.empty() {
-			k := s.slots.key(e)
+	s := t.lock(shard)
+	defer t.unlock(shard)
+	for i := range s.all {
+		if e := &s.all[i]; !e.empty() {
+			k := s.key(e)
 			k.long = strings.Clone(k.long)
-			buf = append(buf, ownedEntry{Entry{Key: k, Value: s.slots.value(e)}, e.owner()})
+			buf = append(buf, ownedEntry{Entry{Key: k, Value: s.value(e)}, e.owner()})
 		}
 	}
 	return buf

@@ -10,14 +10,20 @@ import (
 	"unsafe"
 )
 
-// slots is one shard of a Table: open addressing with linear probing, rows
-// closed up again on removal. Claims of one node stand in one row, whoever owns
-// them. Invariant: used <= room(len(all)), so a row always ends.
+// slots is one shard of a Table: open addressing, in groups of eight slots. A word of
+// marks tells of a group which of its slots may have a key, so that a search reads the
+// marks, which stay in a processor's cache, and seldom a slot that is not the one (the
+// idea is that of Swiss tables, https://abseil.io/about/design/swisstables). A key's
+// claims, whoever owns them, stand in the first groups from its home on that had room,
+// so a search ends at a group with an empty slot. Invariant: there is always one:
+// used+dead <= room(len(all)).
 type slots struct {
-	all  []slot
-	used int
-	text texts
-	wide wides
+	marks []uint64 // a byte of each slot, the lowest first: markEmpty, markDead, or markOf
+	all   []slot   // eight of each word
+	used  int
+	dead  int // slots that are not in use, but that a search has to pass
+	text  texts
+	wide  wides
 }
 
 // A slot is one claim, or empty where tag is 0.
@@ -41,12 +47,42 @@ func (e *slot) owner() Owner { return Owner(e.tag >> tagBits) }
 func (e *slot) empty() bool  { return e.tag == 0 }
 
 const (
-	fewestSlots = 4
-	slotBytes   = int(unsafe.Sizeof(slot{}))
+	groupSlots = 8
+	slotBytes  = int(unsafe.Sizeof(slot{}))
 )
 
-// room is how many of n slots may be in use: seven eighths, and never all.
-func room(n int) int { return n - (n+7)/8 }
+// room is how many of n slots may be in use or dead: 15 of 16, and never all.
+func room(n int) int { return n - (n+15)/16 }
+
+// sized is how many slots are to be allocated for some claims, and a third as many to
+// come: so claims take 36 bytes in the mean while they become more, and are moved
+// thrice.
+func sized(claims int) int { return claims + claims/3 + claims/15 + 2 }
+
+const (
+	markEmpty = 0
+	markDead  = 1
+	markUsed  = 0x80 // and seven bits of the hash
+
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones
+)
+
+// markOf is the mark of a slot in use. It has the low bits, home the high ones.
+func markOf(hash uint64) uint64 { return markUsed | hash&0x7f }
+
+// matching has the high bit of each byte of a word that is mark, and at times of
+// bytes above one that is.
+func matching(word, mark uint64) uint64 {
+	word ^= mark * ones
+	return (word - ones) &^ word & highs
+}
+
+// unused has the high bit of each byte of a word that is empty or dead.
+func unused(word uint64) uint64 { return ^word & highs }
+
+// ends reports whether a word has an empty slot.
+func ends(word uint64) bool { return (word-ones)&^word&highs != 0 }
 
 // A probe is a key in the form of slots.
 type probe struct {
@@ -81,25 +117,25 @@ func (e *slot) hash(seed maphash.Seed) uint64 {
 	return maphash.Bytes(seed, e.key[:])
 }
 
-// home is the slot at which the row of a hash begins.
+// home is the group at which a search for a hash begins.
 func (s *slots) home(hash uint64) int {
-	i, _ := bits.Mul64(hash, uint64(len(s.all)))
-	return int(i)
+	g, _ := bits.Mul64(hash, uint64(len(s.marks)))
+	return int(g)
 }
 
-func (s *slots) next(i int) int {
-	if i++; i < len(s.all) {
-		return i
+func (s *slots) next(g int) int {
+	if g++; g < len(s.marks) {
+		return g
 	}
 	return 0
 }
 
-// steps is how far it is from slot i on to slot j.
-func (s *slots) steps(i, j int) int {
-	if j < i {
-		j += len(s.all)
-	}
-	return j - i
+// slotOf is the slot of a group that the lowest bit of a set of marks is of.
+func slotOf(g int, set uint64) int { return g*groupSlots + bits.TrailingZeros64(set)/8 }
+
+func (s *slots) mark(i int, mark uint64) {
+	word, shift := &s.marks[i/groupSlots], i%groupSlots*8
+	*word = *word&^(0xff<<shift) | mark<<shift
 }
 
 // has reports whether e's key is p's.
@@ -113,33 +149,55 @@ func (s *slots) has(e *slot, p *probe) bool {
 	return [8]byte(e.key[:8]) == [8]byte(p.key[:8]) && s.text.at(e) == p.long
 }
 
-// find returns the slot of o's claim, or the empty one at the end of its row. It
-// returns 0 where there are no slots.
+// find returns the slot of o's claim, or else the first for its key that is not in use.
+// It returns 0 where there are no slots.
 func (s *slots) find(p *probe, o Owner) (i int, ok bool) {
-	if len(s.all) == 0 {
+	if len(s.marks) == 0 {
 		return 0, false
 	}
-	for i = s.home(p.hash); ; i = s.next(i) {
-		e := &s.all[i]
-		if e.empty() {
-			return i, false
+	mark, vacant := markOf(p.hash), -1
+	for g := s.home(p.hash); ; g = s.next(g) {
+		word := s.marks[g]
+		for set := matching(word, mark); set != 0; set &= set - 1 {
+			i := slotOf(g, set)
+			if e := &s.all[i]; e.owner() == o && s.has(e, p) {
+				return i, true
+			}
 		}
-		if e.owner() == o && s.has(e, p) {
-			return i, true
+		if set := unused(word); set != 0 && vacant < 0 {
+			vacant = slotOf(g, set)
+		}
+		if ends(word) {
+			return vacant, false
 		}
 	}
 }
 
 func (s *slots) lookup(p *probe, buf []Held) []Held {
-	if len(s.all) == 0 {
+	if len(s.marks) == 0 {
 		return buf
 	}
-	for i := s.home(p.hash); !s.all[i].empty(); i = s.next(i) {
-		if e := &s.all[i]; s.has(e, p) {
-			buf = append(buf, Held{Owner: e.owner(), Value: s.value(e)})
+	mark := markOf(p.hash)
+	for g := s.home(p.hash); ; g = s.next(g) {
+		word := s.marks[g]
+		for set := matching(word, mark); set != 0; set &= set - 1 {
+			if e := &s.all[slotOf(g, set)]; s.has(e, p) {
+				buf = append(buf, Held{Owner: e.owner(), Value: s.value(e)})
+			}
+		}
+		if ends(word) {
+			return buf
 		}
 	}
-	return buf
+}
+
+// vacant returns the first slot for a hash that is not in use.
+func (s *slots) vacant(hash uint64) int {
+	for g := s.home(hash); ; g = s.next(g) {
+		if set := unused(s.marks[g]); set != 0 {
+			return slotOf(g, set)
+		}
+	}
 }
 
 func (s *slots) put(seed maphash.Seed, p *probe, o Owner, v Value) (old Value, had bool) {
@@ -150,10 +208,14 @@ func (s *slots) put(seed maphash.Seed, p *probe, o Owner, v Value) (old Value, h
 		s.setValue(e, v)
 		return old, true
 	}
-	if s.used >= room(len(s.all)) {
-		s.resize(seed, len(s.all)+len(s.all)/4+1)
-		i, _ = s.find(p, o)
+	if s.used+s.dead >= room(len(s.all)) {
+		s.resize(seed, sized(s.used+1))
+		i = s.vacant(p.hash)
 	}
+	if s.marks[i/groupSlots]>>(i%groupSlots*8)&0xff == markDead {
+		s.dead--
+	}
+	s.mark(i, markOf(p.hash))
 	e := &s.all[i]
 	*e = slot{key: p.key, tag: uint32(o)<<tagBits | p.kind}
 	if p.kind == tagLong {
@@ -170,14 +232,14 @@ func (s *slots) remove(seed maphash.Seed, p *probe, o Owner) (old Value, had boo
 		return Value{}, false
 	}
 	old = s.value(&s.all[i])
-	s.vacate(seed, i)
+	s.vacate(i)
 	s.tidy(seed)
 	return old, true
 }
 
-// vacate drops the claim in slot i and closes the gap: what stands further on in
-// the row moves up, unless that were before its home.
-func (s *slots) vacate(seed maphash.Seed, i int) {
+// vacate drops the claim in slot i. Where the group has another empty slot no search
+// goes on behind it, so that the slot may be one too.
+func (s *slots) vacate(i int) {
 	e := &s.all[i]
 	if e.tag&tagKind == tagLong {
 		s.text.drop(e)
@@ -185,33 +247,24 @@ func (s *slots) vacate(seed maphash.Seed, i int) {
 	if e.tag&tagWide != 0 {
 		s.wide.drop(e.gen)
 	}
+	*e = slot{}
 	s.used--
-	for j := s.next(i); !s.all[j].empty(); j = s.next(j) {
-		home := s.home(s.all[j].hash(seed))
-		if s.steps(home, j) >= s.steps(i, j) {
-			s.all[i] = s.all[j]
-			i = j
-		}
+	if ends(s.marks[i/groupSlots]) {
+		s.mark(i, markEmpty)
+		return
 	}
-	s.all[i] = slot{}
+	s.mark(i, markDead)
+	s.dead++
 }
 
 // dropIf drops the claims of matching owners and returns their sum. The caller
 // calls tidy.
-func (s *slots) dropIf(seed maphash.Seed, match func(Owner) bool) (dropped Sum) {
-	n := len(s.all)
-	if s.used == 0 {
-		return dropped
-	}
-	// The walk begins behind an empty slot, so a gap is only ever closed by what
-	// it has yet to see.
-	start := slices.IndexFunc(s.all, func(e slot) bool { return e.empty() })
-	for left := n - 1; left > 0; left-- {
-		start = s.next(start)
-		for e := &s.all[start]; !e.empty() && match(e.owner()); {
+func (s *slots) dropIf(match func(Owner) bool) (dropped Sum) {
+	for i := range s.all {
+		if e := &s.all[i]; !e.empty() && match(e.owner()) {
 			k := s.key(e)
 			dropped.AddClaim(k.Hash(), s.value(e).Generation)
-			s.vacate(seed, start)
+			s.vacate(i)
 		}
 	}
 	return dropped
@@ -278,8 +331,8 @@ func (s *slots) setValue(e *slot, v Value) {
 
 // reserve makes room for n more claims at once.
 func (s *slots) reserve(seed maphash.Seed, n int) {
-	if want := s.used + n; want > room(len(s.all)) {
-		s.resize(seed, want+want/4+1)
+	if s.used+s.dead+n > room(len(s.all)) {
+		s.resize(seed, sized(s.used+n))
 	}
 }
 
@@ -291,8 +344,8 @@ func (s *slots) tidy(seed maphash.Seed) {
 		*s = slots{}
 		return
 	}
-	if len(s.all) > fewestSlots && 3*s.used < len(s.all) {
-		s.resize(seed, s.used+s.used/4+1)
+	if len(s.all) > groupSlots && 3*s.used < len(s.all) {
+		s.resize(seed, sized(s.used))
 	}
 	if s.text.dead > len(s.text.all)/2 && s.text.dead > len(s.all) {
 		s.text = s.text.compact(s.all)
@@ -305,22 +358,24 @@ func (s *slots) tidy(seed maphash.Seed) {
 // resize moves all claims to at least n slots, which must have room for them.
 func (s *slots) resize(seed maphash.Seed, n int) {
 	old := s.all
-	s.all = allocate[slot](max(n, fewestSlots))
+	s.all = allocate[slot]((n + groupSlots - 1) / groupSlots * groupSlots)
+	s.marks = make([]uint64, len(s.all)/groupSlots)
+	s.all = s.all[:len(s.marks)*groupSlots]
+	s.dead = 0
 	for i := range old {
 		e := &old[i]
 		if e.empty() {
 			continue
 		}
-		at := s.home(e.hash(seed))
-		for !s.all[at].empty() {
-			at = s.next(at)
-		}
+		hash := e.hash(seed)
+		at := s.vacant(hash)
 		s.all[at] = *e
+		s.mark(at, markOf(hash))
 	}
 }
 
 func (s *slots) bytes() int {
-	return cap(s.all)*slotBytes + cap(s.text.all) + cap(s.wide.all)*8
+	return cap(s.marks)*8 + cap(s.all)*slotBytes + cap(s.text.all) + cap(s.wide.all)*8
 }
 
 // allocate returns n zeros, and as many more as the allocator gives anyway.

@@ -47,26 +47,25 @@ type Held struct {
 // take time in proportion.
 type Table struct {
 	seed   maphash.Seed
-	shards []tableShard
+	locks  []sync.Mutex // apart from what they guard, so that they stay in a processor's cache
+	shards []slots      // each guarded by its lock
 	claims atomic.Int64
-}
-
-type tableShard struct {
-	mu    sync.Mutex
-	slots slots // guarded by mu
 }
 
 // NewTable returns an empty table of 1 to 65536 shards.
 func NewTable(shards int) *Table {
-	return &Table{seed: maphash.MakeSeed(), shards: make([]tableShard, shards)}
+	return &Table{seed: maphash.MakeSeed(), locks: make([]sync.Mutex, shards), shards: make([]slots, shards)}
 }
 
-// lock locks the shard of a hash and returns it.
-func (t *Table) lock(hash uint64) *tableShard {
-	s := &t.shards[ring.ShardOf(hash, len(t.shards))]
-	s.mu.Lock()
-	return s
+// lock locks a shard and returns it.
+func (t *Table) lock(shard ring.Shard) *slots {
+	t.locks[shard].Lock()
+	return &t.shards[shard]
 }
+
+func (t *Table) unlock(shard ring.Shard) { t.locks[shard].Unlock() }
+
+func (t *Table) shardOf(hash uint64) ring.Shard { return ring.ShardOf(hash, len(t.shards)) }
 
 // Put stores o's claim of k. It returns the value that it replaces, if any.
 func (t *Table) Put(hash uint64, k Key, o Owner, v Value) (old Value, had bool) {
@@ -74,9 +73,9 @@ func (t *Table) Put(hash uint64, k Key, o Owner, v Value) (old Value, had bool) 
 		panic(fmt.Sprintf("node: invariant: 1 <= owner %d <= %d", o, MaxOwner))
 	}
 	p := newProbe(t.seed, &k)
-	s := t.lock(hash)
-	old, had = s.slots.put(t.seed, &p, o, v)
-	s.mu.Unlock()
+	shard := t.shardOf(hash)
+	old, had = t.lock(shard).put(t.seed, &p, o, v)
+	t.unlock(shard)
 	if !had {
 		t.claims.Add(1)
 	}
@@ -86,9 +85,9 @@ func (t *Table) Put(hash uint64, k Key, o Owner, v Value) (old Value, had bool) 
 // Delete drops o's claim of k. It returns the value that it had, if any.
 func (t *Table) Delete(hash uint64, k Key, o Owner) (old Value, had bool) {
 	p := newProbe(t.seed, &k)
-	s := t.lock(hash)
-	old, had = s.slots.remove(t.seed, &p, o)
-	s.mu.Unlock()
+	shard := t.shardOf(hash)
+	old, had = t.lock(shard).remove(t.seed, &p, o)
+	t.unlock(shard)
 	if had {
 		t.claims.Add(-1)
 	}
@@ -98,11 +97,12 @@ func (t *Table) Delete(hash uint64, k Key, o Owner) (old Value, had bool) {
 // Get returns o's claim of k.
 func (t *Table) Get(hash uint64, k Key, o Owner) (v Value, ok bool) {
 	p := newProbe(t.seed, &k)
-	s := t.lock(hash)
-	defer s.mu.Unlock()
-	i, ok := s.slots.find(&p, o)
+	shard := t.shardOf(hash)
+	s := t.lock(shard)
+	defer t.unlock(shard)
+	i, ok := s.find(&p, o)
 	if ok {
-		v = s.slots.value(&s.slots.all[i])
+		v = s.value(&s.all[i])
 	}
 	return v, ok
 }
@@ -110,9 +110,9 @@ func (t *Table) Get(hash uint64, k Key, o Owner) (v Value, ok bool) {
 // Lookup appends all claims of k to buf.
 func (t *Table) Lookup(hash uint64, k Key, buf []Held) []Held {
 	p := newProbe(t.seed, &k)
-	s := t.lock(hash)
-	buf = s.slots.lookup(&p, buf)
-	s.mu.Unlock()
+	shard := t.shardOf(hash)
+	buf = t.lock(shard).lookup(&p, buf)
+	t.unlock(shard)
 	return buf
 }
 
@@ -120,21 +120,20 @@ func (t *Table) Lookup(hash uint64, k Key, buf []Held) []Held {
 // and returns the sums of o's claims before and after. Of entries with equal
 // keys the last counts. The keys must be the shard's: Replace does not check.
 func (t *Table) Replace(shard ring.Shard, o Owner, content []Entry) (before, after Sum) {
-	s := &t.shards[shard]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before = s.slots.dropIf(t.seed, func(of Owner) bool { return of == o })
-	s.slots.reserve(t.seed, len(content))
+	s := t.lock(shard)
+	defer t.unlock(shard)
+	before = s.dropIf(func(of Owner) bool { return of == o })
+	s.reserve(t.seed, len(content))
 	for i := range content {
 		e := &content[i]
 		p := newProbe(t.seed, &e.Key)
 		hash := e.Key.Hash()
-		if old, had := s.slots.put(t.seed, &p, o, e.Value); had {
+		if old, had := s.put(t.seed, &p, o, e.Value); had {
 			after.SubClaim(hash, old.Generation)
 		}
 		after.AddClaim(hash, e.Value.Generation)
 	}
-	s.slots.tidy(t.seed)
+	s.tidy(t.seed)
 	t.claims.Add(int64(after.Count) - int64(before.Count))
 	return before, after
 }
@@ -151,21 +150,19 @@ func (t *Table) Sweep(shard ring.Shard, dead func(Owner) bool) int {
 }
 
 func (t *Table) drop(shard ring.Shard, match func(Owner) bool) Sum {
-	s := &t.shards[shard]
-	s.mu.Lock()
-	dropped := s.slots.dropIf(t.seed, match)
-	s.slots.tidy(t.seed)
-	s.mu.Unlock()
+	s := t.lock(shard)
+	dropped := s.dropIf(match)
+	s.tidy(t.seed)
+	t.unlock(shard)
 	t.claims.Add(-int64(dropped.Count))
 	return dropped
 }
 
 // SumOf returns the sum of o's claims of a shard. It reads the whole shard.
 func (t *Table) SumOf(shard ring.Shard, o Owner) Sum {
-	s := &t.shards[shard]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.slots.sumOf(o)
+	s := t.lock(shard)
+	defer t.unlock(shard)
+	return s.sumOf(o)
 }
 
 // Sums returns the sums of the shards in which o has claims, in ascending order.
@@ -182,10 +179,9 @@ func (t *Table) Sums(o Owner) []ShardSum {
 
 // AppendShard appends o's claims of a shard to buf, in no order.
 func (t *Table) AppendShard(shard ring.Shard, o Owner, buf []Entry) []Entry {
-	s := &t.shards[shard]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.slots.entries(o, buf)
+	s := t.lock(shard)
+	defer t.unlock(shard)
+	return s.entries(o, buf)
 }
 
 // Len returns the number of claims.
@@ -193,20 +189,17 @@ func (t *Table) Len() int { return int(t.claims.Load()) }
 
 // ShardLen returns the number of claims of a shard.
 func (t *Table) ShardLen(shard ring.Shard) int {
-	s := &t.shards[shard]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.slots.used
+	s := t.lock(shard)
+	defer t.unlock(shard)
+	return s.used
 }
 
 // Bytes returns how many bytes the table has allocated.
 func (t *Table) Bytes() int {
-	n := len(t.shards) * int(unsafe.Sizeof(tableShard{}))
-	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
-		n += s.slots.bytes()
-		s.mu.Unlock()
+	n := len(t.shards) * int(unsafe.Sizeof(slots{})+unsafe.Sizeof(sync.Mutex{}))
+	for i := range ring.Shard(len(t.shards)) {
+		n += t.lock(i).bytes()
+		t.unlock(i)
 	}
 	return n
 }

@@ -166,19 +166,28 @@ func (d *duel) agree() {
 	}
 	for s, want := range lens {
 		d.check("ShardLen", d.table.ShardLen(ring.Shard(s)), want)
-		d.sound(&d.table.shards[s].slots)
+		d.sound(&d.table.shards[s])
 	}
 }
 
 // sound checks what slots promise themselves.
 func (d *duel) sound(s *slots) {
-	used, text, wide := 0, 0, 0
+	used, dead, text, wide := 0, 0, 0, 0
 	for i := range s.all {
 		e := &s.all[i]
+		mark := s.marks[i/groupSlots] >> (i % groupSlots * 8) & 0xff
 		if e.empty() {
+			if mark == markDead {
+				dead++
+			} else if mark != markEmpty {
+				d.t.Fatalf("invariant: slot %d is empty, and marked %#x", i, mark)
+			}
 			continue
 		}
 		used++
+		if want := markOf(e.hash(d.table.seed)); mark != want {
+			d.t.Fatalf("invariant: slot %d is marked %#x, want %#x", i, mark, want)
+		}
 		if e.tag&tagKind == tagLong {
 			text += len(s.text.at(e))
 		}
@@ -187,8 +196,9 @@ func (d *duel) sound(s *slots) {
 		}
 	}
 	d.check("used, text, wide", []int{s.used, len(s.text.all) - s.text.dead, len(s.wide.all) - s.wide.dead}, []int{used, text, wide})
-	if used > room(len(s.all)) {
-		d.t.Fatalf("invariant: %d of %d slots are in use", used, len(s.all))
+	d.check("dead", s.dead, dead)
+	if used+dead > room(len(s.all)) {
+		d.t.Fatalf("invariant: %d of %d slots are in use, %d are dead", used, len(s.all), dead)
 	}
 }
 
