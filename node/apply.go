@@ -85,46 +85,69 @@ func (s *session) heard() {
 
 func (s *session) batch(ops Ops) error {
 	s.claims()
-	now, table, owner := s.t.cfg.Now(), s.t.table, s.life.owner
+	now := s.t.cfg.Now()
+	var changes [together]Change
 	c := ops.Cursor()
 	var op Op
-	n := uint64(0)
-	for ; c.Next(&op); n++ {
-		h := op.Key.Hash()
-		v := Value{Generation: op.Generation, Stamp: s.t.stamp(now, op.Age)}
-		shard := ring.ShardOf(h, s.t.cfg.Shards)
-		staged, replacing := s.replacing[shard]
-		if op.Remove {
-			old, had := table.Delete(h, op.Key, owner)
-			if replacing {
-				before := len(staged)
-				delete(staged, op.Key)
-				s.staged += len(staged) - before
-			} else if had {
-				s.sum.SubClaim(h, old.Generation)
+	total := uint64(0)
+	for more := true; more; {
+		n := 0
+		for n < len(changes) {
+			if more = c.Next(&op); !more {
+				break
 			}
-			continue
+			changes[n] = Change{Hashed: Hashed{op.Key, op.Key.Hash()}, Value: Value{Generation: op.Generation, Stamp: s.t.stamp(now, op.Age)}, Remove: op.Remove}
+			n++
 		}
-		if s.full(1) {
-			if _, had := table.Get(h, op.Key, owner); !had {
+		if err := s.change(changes[:n]); err != nil {
+			return err
+		}
+		total += uint64(n)
+	}
+	s.t.counts.ops.Add(total)
+	s.t.counts.batchBytes.Add(uint64(len(ops)))
+	return cmp.Or(c.Err(), s.take(total))
+}
+
+// change makes changes, near the limit of claims one by one.
+func (s *session) change(changes []Change) error {
+	if !s.full(len(changes)) {
+		s.changed(changes)
+		return nil
+	}
+	for i := range changes {
+		c := &changes[i]
+		if !c.Remove && s.full(1) {
+			if _, had := s.t.table.Get(c.Hash, c.Key, s.life.owner); !had {
 				return s.tooMany()
 			}
 		}
-		old, had := table.Put(h, op.Key, owner, v)
-		if replacing {
+		s.changed(changes[i : i+1])
+	}
+	return nil
+}
+
+func (s *session) changed(changes []Change) {
+	s.t.table.Change(s.life.owner, changes)
+	for i := range changes {
+		c := &changes[i]
+		if staged, replacing := s.replacing[ring.ShardOf(c.Hash, s.t.cfg.Shards)]; replacing {
 			before := len(staged)
-			staged[op.Key] = v
+			if c.Remove {
+				delete(staged, c.Key)
+			} else {
+				staged[c.Key] = c.Value
+			}
 			s.staged += len(staged) - before
 			continue
 		}
-		if had {
-			s.sum.SubClaim(h, old.Generation)
+		if c.Had {
+			s.sum.SubClaim(c.Hash, c.Old.Generation)
 		}
-		s.sum.AddClaim(h, v.Generation)
+		if !c.Remove {
+			s.sum.AddClaim(c.Hash, c.Value.Generation)
+		}
 	}
-	s.t.counts.ops.Add(n)
-	s.t.counts.batchBytes.Add(uint64(len(ops)))
-	return cmp.Or(c.Err(), s.take(n))
 }
 
 // replace takes sections of shards given anew. A shard that comes whole in one

@@ -32,8 +32,6 @@ const (
 
 // A looked is what this tracker has of one node.
 type looked struct {
-	key    Key
-	hash   uint64
 	answer Answer
 	claims []lookedClaim
 }
@@ -58,29 +56,33 @@ func (c *lookedClaim) proxy() Proxy {
 // not safe for concurrent use.
 type lookup struct {
 	t     *Tracker
-	nodes []looked
-	held  []Held
+	keys  []Hashed
+	nodes []looked // of the keys, after run
+	held  []Held   // of all keys, up to their ends
+	ends  []int
 	unary []UnaryClaim
 }
 
 // add puts a node into the next batch.
-func (l *lookup) add(k Key) {
-	if n := len(l.nodes); n < cap(l.nodes) {
-		l.nodes = l.nodes[:n+1] // with the room of what was there
-		l.nodes[n].key, l.nodes[n].hash = k, k.Hash()
-		return
-	}
-	l.nodes = append(l.nodes, looked{key: k, hash: k.Hash()})
-}
+func (l *lookup) add(k Key) { l.keys = append(l.keys, Hashed{k, k.Hash()}) }
+
+// clear begins the next batch.
+func (l *lookup) clear() { l.keys = l.keys[:0] }
+
+func (l *lookup) shard(i int) ring.Shard { return ring.ShardOf(l.keys[i].Hash, l.t.cfg.Shards) }
 
 // run answers the batch, and returns under which snapshot. ABSENT needs the shard
 // to have been open all the while: before the table was read, and after.
 func (l *lookup) run() *lease.Snapshot {
 	t := l.t
+	l.nodes = slices.Grow(l.nodes[:0], len(l.keys))[:len(l.keys)] // with the room of what was there
 	for try := 1; ; try++ {
 		snap, before := t.snap.Load(), t.cfg.Now()
-		for i := range l.nodes {
-			l.look(&l.nodes[i], before)
+		l.held, l.ends = t.table.LookupMany(l.keys, l.held[:0], l.ends[:0])
+		first := 0
+		for i, end := range l.ends {
+			l.look(i, l.held[first:end], before)
+			first = end
 		}
 		after := t.cfg.Now()
 		same := t.snap.Load() == snap
@@ -90,9 +92,9 @@ func (l *lookup) run() *lease.Snapshot {
 		var n [3]uint64
 		for i := range l.nodes {
 			q := &l.nodes[i]
-			if q.answer == Absent && !(same && snap.Open(after, ring.ShardOf(q.hash, t.cfg.Shards))) {
+			if q.answer == Absent && !(same && snap.Open(after, l.shard(i))) {
 				q.answer = Unknown
-				t.counts.unknown[doubtOf(after, snap, ring.ShardOf(q.hash, t.cfg.Shards))].Add(1)
+				t.counts.unknown[doubtOf(after, snap, l.shard(i))].Add(1)
 			} else if q.answer == Unknown {
 				t.counts.unknown[leaseRanOut].Add(1)
 			}
@@ -107,15 +109,14 @@ func (l *lookup) run() *lease.Snapshot {
 	}
 }
 
-// look finds the claims of a node: those that are covered, or else, as hints, those
-// that are not. Absent says only that there are none.
-func (l *lookup) look(q *looked, now time.Time) {
-	t := l.t
+// look takes of a node's claims those that are covered, or else, as hints, those that
+// are not. Absent says only that there are none.
+func (l *lookup) look(i int, held []Held, now time.Time) {
+	t, q := l.t, &l.nodes[i]
 	q.claims = q.claims[:0]
-	l.held = t.table.Lookup(q.hash, q.key, l.held[:0])
-	n, shard := now.UnixNano(), ring.ShardOf(q.hash, t.cfg.Shards)
+	n, shard := now.UnixNano(), l.shard(i)
 	hints := 0
-	for _, h := range l.held {
+	for _, h := range held {
 		v := t.lives.of(h.Owner)
 		if v == nil {
 			continue
@@ -133,7 +134,7 @@ func (l *lookup) look(q *looked, now time.Time) {
 	}
 	covered := len(q.claims) - hints
 	if t.unaries.Len() > 0 {
-		l.unary = t.unaries.Lookup(now, q.key.ID(), l.unary[:0])
+		l.unary = t.unaries.Lookup(now, l.keys[i].Key.ID(), l.unary[:0])
 		for _, u := range l.unary {
 			if slices.ContainsFunc(q.claims[:covered], func(c lookedClaim) bool { return c.life != nil && c.life.id == u.Proxy.ID }) {
 				continue // what the proxy says in its session is later
@@ -171,10 +172,10 @@ func (l *lookup) result(snap *lease.Snapshot) FindResult {
 	r := FindResult{Answer: q.answer}
 	if snap.Placement != nil {
 		r.View = snap.Placement.Fingerprint()
-		r.ListSum = snap.Placement.ListSum(ring.ShardOf(q.hash, l.t.cfg.Shards))
+		r.ListSum = snap.Placement.ListSum(l.shard(0))
 	}
 	for _, c := range q.claims {
-		r.Claims = append(r.Claims, Claim{Node: q.key.ID(), Proxy: c.proxy(), Generation: c.generation, Age: time.Duration(c.age) * stampUnit})
+		r.Claims = append(r.Claims, Claim{Node: l.keys[0].Key.ID(), Proxy: c.proxy(), Generation: c.generation, Age: time.Duration(c.age) * stampUnit})
 	}
 	return r
 }
@@ -287,10 +288,10 @@ func (f *finder) reply(q *FindRequest) (full bool, err error) {
 	if q.Frame == 0 {
 		return false, nil
 	}
-	f.lookup.nodes = f.lookup.nodes[:0]
+	f.lookup.clear()
 	c := q.IDs.Cursor()
 	for k := (Key{}); c.Next(&k); {
-		if len(f.lookup.nodes) == MaxFind {
+		if len(f.lookup.keys) == MaxFind {
 			return false, &InvalidError{"ids", fmt.Sprint(q.IDs.Count()), fmt.Sprintf("a request carries at most %d", MaxFind)}
 		}
 		f.lookup.add(k)
@@ -306,9 +307,9 @@ func (f *finder) reply(q *FindRequest) (full bool, err error) {
 	if snap.Placement != nil {
 		r.View = snap.Placement.Fingerprint()
 		if r.View != q.View {
-			r.ListSums = make([]uint64, len(f.lookup.nodes))
-			for i, n := range f.lookup.nodes {
-				r.ListSums[i] = snap.Placement.ListSum(ring.ShardOf(n.hash, f.lookup.t.cfg.Shards))
+			r.ListSums = make([]uint64, len(f.lookup.keys))
+			for i := range r.ListSums {
+				r.ListSums[i] = snap.Placement.ListSum(f.lookup.shard(i))
 			}
 		}
 	}
@@ -404,7 +405,7 @@ func (f *finder) watches() {
 	if len(f.watched) == 0 {
 		return
 	}
-	f.lookup.nodes = f.lookup.nodes[:0]
+	f.lookup.clear()
 	for k := range f.watched {
 		f.lookup.add(k)
 	}
@@ -414,10 +415,10 @@ func (f *finder) watches() {
 		r.View = snap.Placement.Fingerprint()
 	}
 	for i := range f.lookup.nodes {
-		q := &f.lookup.nodes[i]
-		if sum := q.sum(); sum != f.watched[q.key] {
-			f.watched[q.key] = sum
-			r.Watched = AppendID(r.Watched, q.key)
+		q, k := &f.lookup.nodes[i], f.lookup.keys[i].Key
+		if sum := q.sum(); sum != f.watched[k] {
+			f.watched[k] = sum
+			r.Watched = AppendID(r.Watched, k)
 			f.tell(r, q)
 		}
 	}

@@ -69,9 +69,7 @@ func (t *Table) shardOf(hash uint64) ring.Shard { return ring.ShardOf(hash, len(
 
 // Put stores o's claim of k. It returns the value that it replaces, if any.
 func (t *Table) Put(hash uint64, k Key, o Owner, v Value) (old Value, had bool) {
-	if o == 0 || o > MaxOwner {
-		panic(fmt.Sprintf("node: invariant: 1 <= owner %d <= %d", o, MaxOwner))
-	}
+	mustOwn(o)
 	p := newProbe(t.seed, &k)
 	shard := t.shardOf(hash)
 	old, had = t.lock(shard).put(t.seed, &p, o, v)
@@ -80,6 +78,12 @@ func (t *Table) Put(hash uint64, k Key, o Owner, v Value) (old Value, had bool) 
 		t.claims.Add(1)
 	}
 	return old, had
+}
+
+func mustOwn(o Owner) {
+	if o == 0 || o > MaxOwner {
+		panic(fmt.Sprintf("node: invariant: 1 <= owner %d <= %d", o, MaxOwner))
+	}
 }
 
 // Delete drops o's claim of k. It returns the value that it had, if any.

@@ -100,7 +100,9 @@ func (d *duel) step(removals int) {
 		dead := func(of Owner) bool { return of%3 == o%3 }
 		want := d.drop(shard, dead)
 		d.check("Sweep", d.table.Sweep(shard, dead), want)
-	case op < 8+removals*9:
+	case op < 60:
+		d.change(removals)
+	case op < 60+removals*9:
 		got, gotOK := d.table.Delete(k.Hash(), k, o)
 		d.check("Delete", []any{got, gotOK}, []any{had, ok})
 		delete(d.model, mk)
@@ -110,6 +112,27 @@ func (d *duel) step(removals int) {
 		d.check("Put", []any{got, gotOK}, []any{had, ok})
 		d.model[mk] = v
 	}
+}
+
+// change does several operations of one owner in one call, some on one key.
+func (d *duel) change(removals int) {
+	o := d.owner()
+	changes := make([]Change, d.rnd.IntN(3*together))
+	want := make([]Change, len(changes))
+	for i := range changes {
+		k := d.key()
+		c := Change{Hashed: Hashed{k, k.Hash()}, Value: d.value(), Remove: d.rnd.IntN(100) < removals}
+		changes[i], want[i] = c, c
+		mk := modelKey{k, o}
+		want[i].Old, want[i].Had = d.model[mk]
+		if c.Remove {
+			delete(d.model, mk)
+		} else {
+			d.model[mk] = c.Value
+		}
+	}
+	d.table.Change(o, changes)
+	d.check("Change", changes, want)
 }
 
 func (d *duel) drop(shard ring.Shard, dead func(Owner) bool) int {
@@ -141,8 +164,16 @@ func (d *duel) replace(shard ring.Shard, o Owner) {
 // agree compares everything that can be read.
 func (d *duel) agree() {
 	d.check("Len", d.table.Len(), len(d.model))
-	for _, k := range d.keys {
+	asked := make([]Hashed, len(d.keys))
+	for i, k := range d.keys {
+		asked[i] = Hashed{k, k.Hash()}
+	}
+	all, ends := d.table.LookupMany(asked, nil, nil)
+	first := 0
+	for i, k := range d.keys {
 		got := d.table.Lookup(k.Hash(), k, nil)
+		d.check("LookupMany", all[first:ends[i]:ends[i]], append([]Held{}, got...))
+		first = ends[i]
 		slices.SortFunc(got, func(a, b Held) int { return cmp.Compare(a.Owner, b.Owner) })
 		d.check("Lookup", got, d.model.held(k, d.owners))
 		o := d.owner()
@@ -361,6 +392,7 @@ func TestTableIsSafeForConcurrentUse(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, uint64(o)))
 			mine := make(map[Key]Value)
 			var buf []Held
+			var ends []int
 			for range 3000 {
 				k := keys[rnd.IntN(len(keys))]
 				v := Value{Generation: randomNumber(rnd, 64)}
@@ -371,8 +403,23 @@ func TestTableIsSafeForConcurrentUse(t *testing.T) {
 					table.Delete(k.Hash(), k, o)
 					delete(mine, k)
 				}
+				if rnd.IntN(10) == 0 {
+					changes := make([]Change, 2*together)
+					for i := range changes {
+						k := keys[rnd.IntN(len(keys))]
+						changes[i] = Change{Hashed: Hashed{k, k.Hash()}, Value: Value{Generation: randomNumber(rnd, 64)}, Remove: rnd.IntN(2) == 0}
+						if changes[i].Remove {
+							delete(mine, k)
+						} else {
+							mine[k] = changes[i].Value
+						}
+					}
+					table.Change(o, changes)
+				}
 				k = keys[rnd.IntN(len(keys))]
-				buf = table.Lookup(k.Hash(), k, buf[:0])
+				other := keys[rnd.IntN(len(keys))]
+				buf, ends = table.LookupMany([]Hashed{{k, k.Hash()}, {other, other.Hash()}}, buf[:0], ends[:0])
+				buf = buf[:ends[0]]
 				i := slices.IndexFunc(buf, func(h Held) bool { return h.Owner == o })
 				if v, ok := mine[k]; ok != (i >= 0) || ok && buf[i].Value != v {
 					t.Errorf("seed %d: owner %d looked up %v, its own is %v, %v", seed, o, buf, v, ok)
