@@ -335,6 +335,10 @@ func (p *testPeer) Forget(ctx context.Context, proxy ProxyID, floor Incarnation)
 	return err
 }
 
+func (p *testPeer) Stay(ctx context.Context) (Staying, error) {
+	return callOver(ctx, p.wire(), p.host(), func(ctx context.Context, t *Tracker) (Staying, error) { return t.Stay(ctx) })
+}
+
 func (p *testPeer) View(ctx context.Context, fp ring.Fingerprint) (ViewInfo, error) {
 	p.c.mu.Lock()
 	silent := p.c.noViews == p.to.ID

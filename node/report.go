@@ -35,7 +35,7 @@ type Operator interface {
 	// Drain has the tracker leave the pool and exit, and calls tell until it does, at
 	// last with Done. The leaving goes on where ctx ends or tell fails. Without force
 	// it is ErrLastMajority or ErrLastTracker, and the tracker stays, where too little
-	// would be left.
+	// would be left; see Tracker.Depart.
 	Drain(ctx context.Context, force bool, tell func(DrainStep) error) error
 	// Debug calls part with pieces of texts, each with its text's file name. There are
 	// no secrets in them.
@@ -304,28 +304,6 @@ func (t *Tracker) explainLocked(now time.Time, id ID, sh ring.Shard, l *life, v 
 // holds reports whether the state speaks of a shard.
 func (s *State) holds(sh ring.Shard) bool {
 	return s.Counted.Has(sh) || slices.ContainsFunc(s.Why, func(u Uncounted) bool { return u.Shards.Has(sh) })
-}
-
-// CheckDrain returns ErrLastMajority where this tracker is a seat and too few of the
-// others that are not leaving grant, ErrLastTracker where it is the last that shards
-// are placed on, and else nil.
-func (t *Tracker) CheckDrain() error {
-	now := t.cfg.Now()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if m, ok := t.view.Member(t.self.ID); ok && m.State == ring.Serving && t.view.Placed() == 1 {
-		return ErrLastTracker
-	}
-	if t.grantor == nil {
-		return nil
-	}
-	if !t.ledger.MostGrantWithout(now, func(id ring.MemberID) bool {
-		m, ok := t.view.Member(id)
-		return id == t.self.ID || !ok || m.State == ring.Leaving
-	}) {
-		return ErrLastMajority
-	}
-	return nil
 }
 
 // Draining says what this tracker still has to hand over, if anything, and how much

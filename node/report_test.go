@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -142,34 +141,6 @@ func TestExplain(t *testing.T) {
 		if _, err := c.at(at).Explain(t.Context(), ""); err == nil {
 			t.Error("an empty node ID is explained")
 		}
-	})
-}
-
-// A seat can be spared while most seats grant without it and without those that leave.
-func TestCheckDrain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, _, _, _ := settled(t, 2, "t-0", "t-1", "t-2")
-		c.start("t-3")
-		c.show("t-0", "t-1", "t-2", "t-3")
-		time.Sleep(time.Second)
-		check := func(what string, id ring.MemberID, want error) {
-			t.Helper()
-			if err := c.at(id).CheckDrain(); !errors.Is(err, want) || (err == nil) != (want == nil) {
-				t.Errorf("%s: drain %s: %v, want %v", what, id, err, want)
-			}
-		}
-		check("all are there", "t-0", nil)
-		check("all are there", "t-3", nil)
-		c.showMembers(c.member("t-0", ring.Serving), c.member("t-1", ring.Leaving), c.member("t-2", ring.Serving), c.member("t-3", ring.Serving))
-		time.Sleep(time.Second)
-		check("t-1 leaves", "t-0", ErrLastMajority)
-		check("t-1 leaves", "t-3", nil)
-		c.crash("t-1")
-		time.Sleep(3 * poolTerm)
-		check("t-1 is gone", "t-2", ErrLastMajority)
-		c.showMembers(c.member("t-3", ring.Serving))
-		time.Sleep(time.Second)
-		check("alone", "t-3", ErrLastTracker)
 	})
 }
 

@@ -38,6 +38,8 @@ type Service interface {
 	Store(ctx context.Context, r StoreRequest) (StoreReply, error)
 	// Forget takes a proxy's floor from the tracker that RemoveProxy was called at.
 	Forget(ctx context.Context, proxy ProxyID, floor Incarnation) error
+	// Stay says whether another tracker that would leave may count on this one.
+	Stay(ctx context.Context) (Staying, error)
 }
 
 // Written says how far a unary claim got.
@@ -60,6 +62,7 @@ type Peer interface {
 	Find(ctx context.Context, k Key, view ring.Fingerprint) (FindResult, error)
 	Store(ctx context.Context, r StoreRequest) (StoreReply, error)
 	Forget(ctx context.Context, proxy ProxyID, floor Incarnation) error
+	Stay(ctx context.Context) (Staying, error)
 	View(ctx context.Context, fp ring.Fingerprint) (ViewInfo, error)
 	Close() error
 }

@@ -34,6 +34,7 @@ type Tracker struct {
 	hops       atomic.Int64  // unary calls that concern other trackers
 	short      atomic.Pointer[shortage]
 	finds      atomic.Int64 // Find streams
+	departing  atomic.Int64 // wishes to leave that were not refused
 
 	streams sync.WaitGroup // readers of streams served, which may outlive the handler; added to under mu
 	closed  chan struct{}  // closed under mu: no streams are served any more

@@ -46,6 +46,7 @@ var classes = map[string]string{
 	pb.Peering_Copies_FullMethodName:          "pool",
 	pb.Peering_Store_FullMethodName:           "pool",
 	pb.Peering_Forget_FullMethodName:          "pool",
+	pb.Peering_Stay_FullMethodName:            "pool",
 	pb.Operator_Status_FullMethodName:         "operate",
 	pb.Operator_Proxies_FullMethodName:        "operate",
 	pb.Operator_Explain_FullMethodName:        "operate",

@@ -395,6 +395,15 @@ func (c *Client) Forget(ctx context.Context, proxy node.ProxyID, floor node.Inca
 	return c.failed(err)
 }
 
+// Stay asks the tracker whether another one that would leave may count on it.
+func (c *Client) Stay(ctx context.Context) (node.Staying, error) {
+	m, err := c.peering.Stay(ctx, &pb.StayRequest{})
+	if err != nil {
+		return node.Staying{}, c.failed(err)
+	}
+	return decodeStaying(m), nil
+}
+
 // Find asks this one tracker, in a batch with other callers' lookups; see
 // Finder.Find.
 func (c *Client) Find(ctx context.Context, k node.Key, view ring.Fingerprint) (node.FindResult, error) {

@@ -92,6 +92,7 @@ func TestUnaryCalls(t *testing.T) {
 			return stored, nil
 		},
 		forget: func(p node.ProxyID, f node.Incarnation) error { check(t, "Forget's floor", f, floor, nil); return nil },
+		stay:   func() (node.Staying, error) { return node.Staying{Leaving: true, Grants: true}, nil },
 	}
 	_, addr := serve(t, svc)
 	c := dial(t, addr, Insecure())
@@ -131,6 +132,8 @@ func TestUnaryCalls(t *testing.T) {
 	reply, err := c.Store(ctx, request)
 	check(t, "Store", reply, stored, err)
 	check(t, "Forget", nil, nil, c.Forget(ctx, "p", floor))
+	staying, err := c.Stay(ctx)
+	check(t, "Stay", staying, node.Staying{Leaving: true, Grants: true}, err)
 }
 
 func TestInvalidRequests(t *testing.T) {

@@ -43,7 +43,8 @@ func actionOf(method string) access.Action {
 		return access.Claim
 	case pb.NodeTracker_RemoveNode_FullMethodName, pb.NodeTracker_RemoveProxy_FullMethodName:
 		return access.Remove
-	case pb.Peering_Seat_FullMethodName, pb.Peering_Copies_FullMethodName, pb.Peering_Store_FullMethodName, pb.Peering_Forget_FullMethodName:
+	case pb.Peering_Seat_FullMethodName, pb.Peering_Copies_FullMethodName, pb.Peering_Store_FullMethodName, pb.Peering_Forget_FullMethodName,
+		pb.Peering_Stay_FullMethodName:
 		return access.Peer
 	}
 	switch {

@@ -81,6 +81,7 @@ func drained(hellos chan<- node.Hello) *service {
 		removeProxy: func(node.ProxyID, uint64) error { return nil },
 		store:       func(node.StoreRequest) (node.StoreReply, error) { return node.StoreReply{}, nil },
 		forget:      func(node.ProxyID, node.Incarnation) error { return nil },
+		stay:        func() (node.Staying, error) { return node.Staying{}, nil },
 		session: func(_ context.Context, s node.SessionStream) error {
 			f, err := s.Recv()
 			if err == nil {
@@ -152,6 +153,10 @@ func TestRolesOverTheWire(t *testing.T) {
 		}},
 		{"Forget", []access.Role{access.Tracker}, []access.Role{access.Tracker}, func(ctx context.Context, c *Client, _ string) error {
 			return c.Forget(ctx, "p", node.Incarnation{Number: 1})
+		}},
+		{"Stay", []access.Role{access.Tracker}, []access.Role{access.Tracker}, func(ctx context.Context, c *Client, _ string) error {
+			_, err := c.Stay(ctx)
+			return err
 		}},
 		{"Proxies", []access.Role{access.Operator}, []access.Role{access.Operator}, func(ctx context.Context, c *Client, _ string) error {
 			_, _, err := c.Proxies(ctx, "", 1)

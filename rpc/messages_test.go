@@ -81,6 +81,7 @@ func allMessages() map[string]carried {
 		"CopyFrame":    carry((*random).copyFrame, encodeCopyFrame, decodeCopyFrame),
 		"StoreRequest": carry((*random).storeRequest, encodeStoreRequest, decodeStoreRequest),
 		"StoreReply":   carry((*random).storeReply, encodeStoreReply, total(decodeStoreReply)),
+		"StayReply":    carry((*random).staying, encodeStaying, total(decodeStaying)),
 		"ViewSums":     carry((*random).viewSums, encodeViewSums, total(decodeViewSums)),
 		"Claim":        carry((*random).claim, encodeClaim, decodeClaim),
 		"CopyReply": carry((*random).copyReply, encodeCopyReply,
@@ -389,6 +390,8 @@ func (r *random) storeRequest() node.StoreRequest {
 func (r *random) storeReply() node.StoreReply {
 	return node.StoreReply{Stored: r.bool(), Counted: r.bool(), Version: r.Uint64(), ListSum: r.Uint64()}
 }
+
+func (r *random) staying() node.Staying { return node.Staying{Leaving: r.bool(), Grants: r.bool()} }
 
 func (r *random) viewInfo() node.ViewInfo {
 	var members []ring.Member

@@ -187,3 +187,11 @@ func decodeStoreReply(m *pb.StoreReply) node.StoreReply {
 		ListSum: m.GetListSum(),
 	}
 }
+
+func encodeStaying(s node.Staying) *pb.StayReply {
+	return &pb.StayReply{Leaving: s.Leaving, Grants: s.Grants}
+}
+
+func decodeStaying(m *pb.StayReply) node.Staying {
+	return node.Staying{Leaving: m.GetLeaving(), Grants: m.GetGrants()}
+}

@@ -163,6 +163,14 @@ func (s *peeringServer) Forget(ctx context.Context, m *pb.ForgetRequest) (*pb.Fo
 	return &pb.ForgetReply{}, nil
 }
 
+func (s *peeringServer) Stay(ctx context.Context, _ *pb.StayRequest) (*pb.StayReply, error) {
+	r, err := s.svc.Stay(ctx)
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	return encodeStaying(r), nil
+}
+
 // hello returns what looks at the Hello of a session: it must be the caller's own.
 func hello(ctx context.Context) func(*node.Hello) error {
 	return func(h *node.Hello) error {

@@ -29,6 +29,7 @@ type service struct {
 	copies      func(context.Context, node.CopyStream) error
 	store       func(node.StoreRequest) (node.StoreReply, error)
 	forget      func(node.ProxyID, node.Incarnation) error
+	stay        func() (node.Staying, error)
 }
 
 func (s *service) AddNode(_ context.Context, c node.Claim) (node.Written, error) { return s.addNode(c) }
@@ -59,6 +60,7 @@ func (s *service) Store(_ context.Context, r node.StoreRequest) (node.StoreReply
 func (s *service) Forget(_ context.Context, p node.ProxyID, floor node.Incarnation) error {
 	return s.forget(p, floor)
 }
+func (s *service) Stay(context.Context) (node.Staying, error) { return s.stay() }
 
 // serve serves svc on loopback until the test ends.
 func serve(t testing.TB, svc node.Service, opts ...ServerOption) (*Server, string) {

@@ -47,7 +47,7 @@ func (o *operated) Report(ctx context.Context) (node.Report, error) {
 // Drain is node.Operator's. What it begins is what SIGTERM does.
 func (o *operated) Drain(ctx context.Context, force bool, tell func(node.DrainStep) error) error {
 	if !o.r.leaving.Load() {
-		if err := o.Tracker.CheckDrain(); err != nil && !force {
+		if err := o.Tracker.Depart(ctx, force); err != nil {
 			return err
 		}
 		o.r.log.Info("an operator drains this tracker", "force", force)

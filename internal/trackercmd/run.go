@@ -336,6 +336,7 @@ func first(s ring.State, _ string) ring.State { return s }
 func (r *runner) leave(hard context.Context, stop func()) {
 	began := time.Now()
 	r.leaving.Store(true)
+	_ = r.tracker.Load().Depart(hard, true) // by force: never an error
 	r.server.SetServing(false)
 	draining, cancel := context.WithTimeout(hard, r.cfg.drainDeadline)
 	defer cancel()

@@ -155,11 +155,12 @@ type testPool struct {
 	trackers []*running
 	proxy    *pool.Client
 	entry    string // address of t-0
+	last     int    // of t-1 and t-2 the one that is not drained
 }
 
 func startPool(t *testing.T) *testPool {
 	t.Helper()
-	p := &testPool{trackers: []*running{start(t, "--id", "t-0", "--zone", "a")}}
+	p := &testPool{last: 1, trackers: []*running{start(t, "--id", "t-0", "--zone", "a")}}
 	p.entry = p.trackers[0].addr("listen_addr")
 	for i, zone := range []string{"b", "a"} {
 		p.trackers = append(p.trackers, start(t, "--id", fmt.Sprint("t-", i+1), "--zone", zone, "--join", p.trackers[0].addr("gossip_addr")))

@@ -3753,6 +3753,98 @@ func (*ForgetReply) Descriptor() ([]byte, []int) {
 	return file_rpc_trackerpb_trackerpool_proto_rawDescGZIP(), []int{47}
 }
 
+// StayRequest asks whether the tracker stays.
+type StayRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StayRequest) Reset() {
+	*x = StayRequest{}
+	mi := &file_rpc_trackerpb_trackerpool_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StayRequest) ProtoMessage() {}
+
+func (x *StayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_trackerpb_trackerpool_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StayRequest.ProtoReflect.Descriptor instead.
+func (*StayRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_trackerpb_trackerpool_proto_rawDescGZIP(), []int{48}
+}
+
+// StayReply says what others may count on.
+type StayReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tracker leaves, or means to.
+	Leaving bool `protobuf:"varint,1,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	// It is a seat that grants.
+	Grants        bool `protobuf:"varint,2,opt,name=grants,proto3" json:"grants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StayReply) Reset() {
+	*x = StayReply{}
+	mi := &file_rpc_trackerpb_trackerpool_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StayReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StayReply) ProtoMessage() {}
+
+func (x *StayReply) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_trackerpb_trackerpool_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StayReply.ProtoReflect.Descriptor instead.
+func (*StayReply) Descriptor() ([]byte, []int) {
+	return file_rpc_trackerpb_trackerpool_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *StayReply) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+func (x *StayReply) GetGrants() bool {
+	if x != nil {
+		return x.Grants
+	}
+	return false
+}
+
 // NotHolder is the detail of an error: the tracker does not hold the shard.
 type NotHolder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3766,7 +3858,7 @@ type NotHolder struct {
 
 func (x *NotHolder) Reset() {
 	*x = NotHolder{}
-	mi := &file_rpc_trackerpb_trackerpool_proto_msgTypes[48]
+	mi := &file_rpc_trackerpb_trackerpool_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3778,7 +3870,7 @@ func (x *NotHolder) String() string {
 func (*NotHolder) ProtoMessage() {}
 
 func (x *NotHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_trackerpb_trackerpool_proto_msgTypes[48]
+	mi := &file_rpc_trackerpb_trackerpool_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3791,7 +3883,7 @@ func (x *NotHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotHolder.ProtoReflect.Descriptor instead.
 func (*NotHolder) Descriptor() ([]byte, []int) {
-	return file_rpc_trackerpb_trackerpool_proto_rawDescGZIP(), []int{48}
+	return file_rpc_trackerpb_trackerpool_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *NotHolder) GetShard() uint32 {
@@ -4056,7 +4148,11 @@ const file_rpc_trackerpb_trackerpool_proto_rawDesc = "" +
 	"\rForgetRequest\x12\x19\n" +
 	"\bproxy_id\x18\x01 \x01(\tR\aproxyId\x121\n" +
 	"\x05floor\x18\x02 \x01(\v2\x1b.trackerpool.v1.IncarnationR\x05floor\"\r\n" +
-	"\vForgetReply\"5\n" +
+	"\vForgetReply\"\r\n" +
+	"\vStayRequest\"=\n" +
+	"\tStayReply\x12\x18\n" +
+	"\aleaving\x18\x01 \x01(\bR\aleaving\x12\x16\n" +
+	"\x06grants\x18\x02 \x01(\bR\x06grants\"5\n" +
 	"\tNotHolder\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x12\n" +
 	"\x04list\x18\x02 \x03(\tR\x04list*,\n" +
@@ -4093,12 +4189,13 @@ const file_rpc_trackerpb_trackerpool_proto_rawDesc = "" +
 	"\aGetView\x12\x1e.trackerpool.v1.GetViewRequest\x1a\x1f.trackerpool.v1.GetViewResponse\x12I\n" +
 	"\tWatchView\x12 .trackerpool.v1.WatchViewRequest\x1a\x18.trackerpool.v1.ViewSums0\x01\x12G\n" +
 	"\aSession\x12\x1a.trackerpool.v1.ProxyFrame\x1a\x1c.trackerpool.v1.TrackerFrame(\x010\x01\x12B\n" +
-	"\x04Find\x12\x1b.trackerpool.v1.FindRequest\x1a\x19.trackerpool.v1.FindReply(\x010\x012\x8d\x02\n" +
+	"\x04Find\x12\x1b.trackerpool.v1.FindRequest\x1a\x19.trackerpool.v1.FindReply(\x010\x012\xcd\x02\n" +
 	"\aPeering\x125\n" +
 	"\x04Seat\x12\x13.trackerpool.v1.Ask\x1a\x14.trackerpool.v1.Word(\x010\x01\x12B\n" +
 	"\x06Copies\x12\x19.trackerpool.v1.CopyFrame\x1a\x19.trackerpool.v1.CopyReply(\x010\x01\x12A\n" +
 	"\x05Store\x12\x1c.trackerpool.v1.StoreRequest\x1a\x1a.trackerpool.v1.StoreReply\x12D\n" +
-	"\x06Forget\x12\x1d.trackerpool.v1.ForgetRequest\x1a\x1b.trackerpool.v1.ForgetReplyB2Z0github.com/trackerpool/trackerpool/rpc/trackerpbb\x06proto3"
+	"\x06Forget\x12\x1d.trackerpool.v1.ForgetRequest\x1a\x1b.trackerpool.v1.ForgetReply\x12>\n" +
+	"\x04Stay\x12\x1b.trackerpool.v1.StayRequest\x1a\x19.trackerpool.v1.StayReplyB2Z0github.com/trackerpool/trackerpool/rpc/trackerpbb\x06proto3"
 
 var (
 	file_rpc_trackerpb_trackerpool_proto_rawDescOnce sync.Once
@@ -4113,7 +4210,7 @@ func file_rpc_trackerpb_trackerpool_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_trackerpb_trackerpool_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_rpc_trackerpb_trackerpool_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_rpc_trackerpb_trackerpool_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_rpc_trackerpb_trackerpool_proto_goTypes = []any{
 	(Answer)(0),                 // 0: trackerpool.v1.Answer
 	(MemberState)(0),            // 1: trackerpool.v1.MemberState
@@ -4167,16 +4264,18 @@ var file_rpc_trackerpb_trackerpool_proto_goTypes = []any{
 	(*StoreReply)(nil),          // 49: trackerpool.v1.StoreReply
 	(*ForgetRequest)(nil),       // 50: trackerpool.v1.ForgetRequest
 	(*ForgetReply)(nil),         // 51: trackerpool.v1.ForgetReply
-	(*NotHolder)(nil),           // 52: trackerpool.v1.NotHolder
-	(*durationpb.Duration)(nil), // 53: google.protobuf.Duration
+	(*StayRequest)(nil),         // 52: trackerpool.v1.StayRequest
+	(*StayReply)(nil),           // 53: trackerpool.v1.StayReply
+	(*NotHolder)(nil),           // 54: trackerpool.v1.NotHolder
+	(*durationpb.Duration)(nil), // 55: google.protobuf.Duration
 }
 var file_rpc_trackerpb_trackerpool_proto_depIdxs = []int32{
-	53, // 0: trackerpool.v1.AddNodeRequest.age:type_name -> google.protobuf.Duration
+	55, // 0: trackerpool.v1.AddNodeRequest.age:type_name -> google.protobuf.Duration
 	0,  // 1: trackerpool.v1.GetProxiesResponse.answer:type_name -> trackerpool.v1.Answer
 	10, // 2: trackerpool.v1.GetProxiesResponse.proxies:type_name -> trackerpool.v1.ProxyClaim
 	10, // 3: trackerpool.v1.GetProxiesResponse.hints:type_name -> trackerpool.v1.ProxyClaim
-	53, // 4: trackerpool.v1.ProxyClaim.age:type_name -> google.protobuf.Duration
-	53, // 5: trackerpool.v1.GetViewResponse.term:type_name -> google.protobuf.Duration
+	55, // 4: trackerpool.v1.ProxyClaim.age:type_name -> google.protobuf.Duration
+	55, // 5: trackerpool.v1.GetViewResponse.term:type_name -> google.protobuf.Duration
 	15, // 6: trackerpool.v1.GetViewResponse.seat_sets:type_name -> trackerpool.v1.SeatSet
 	16, // 7: trackerpool.v1.GetViewResponse.params:type_name -> trackerpool.v1.Params
 	17, // 8: trackerpool.v1.GetViewResponse.members:type_name -> trackerpool.v1.Member
@@ -4233,20 +4332,22 @@ var file_rpc_trackerpb_trackerpool_proto_depIdxs = []int32{
 	46, // 59: trackerpool.v1.Peering.Copies:input_type -> trackerpool.v1.CopyFrame
 	48, // 60: trackerpool.v1.Peering.Store:input_type -> trackerpool.v1.StoreRequest
 	50, // 61: trackerpool.v1.Peering.Forget:input_type -> trackerpool.v1.ForgetRequest
-	5,  // 62: trackerpool.v1.NodeTracker.AddNode:output_type -> trackerpool.v1.AddNodeResponse
-	7,  // 63: trackerpool.v1.NodeTracker.RemoveNode:output_type -> trackerpool.v1.RemoveNodeResponse
-	9,  // 64: trackerpool.v1.NodeTracker.GetProxies:output_type -> trackerpool.v1.GetProxiesResponse
-	12, // 65: trackerpool.v1.NodeTracker.RemoveProxy:output_type -> trackerpool.v1.RemoveProxyResponse
-	14, // 66: trackerpool.v1.NodeTracker.GetView:output_type -> trackerpool.v1.GetViewResponse
-	19, // 67: trackerpool.v1.NodeTracker.WatchView:output_type -> trackerpool.v1.ViewSums
-	32, // 68: trackerpool.v1.NodeTracker.Session:output_type -> trackerpool.v1.TrackerFrame
-	40, // 69: trackerpool.v1.NodeTracker.Find:output_type -> trackerpool.v1.FindReply
-	43, // 70: trackerpool.v1.Peering.Seat:output_type -> trackerpool.v1.Word
-	47, // 71: trackerpool.v1.Peering.Copies:output_type -> trackerpool.v1.CopyReply
-	49, // 72: trackerpool.v1.Peering.Store:output_type -> trackerpool.v1.StoreReply
-	51, // 73: trackerpool.v1.Peering.Forget:output_type -> trackerpool.v1.ForgetReply
-	62, // [62:74] is the sub-list for method output_type
-	50, // [50:62] is the sub-list for method input_type
+	52, // 62: trackerpool.v1.Peering.Stay:input_type -> trackerpool.v1.StayRequest
+	5,  // 63: trackerpool.v1.NodeTracker.AddNode:output_type -> trackerpool.v1.AddNodeResponse
+	7,  // 64: trackerpool.v1.NodeTracker.RemoveNode:output_type -> trackerpool.v1.RemoveNodeResponse
+	9,  // 65: trackerpool.v1.NodeTracker.GetProxies:output_type -> trackerpool.v1.GetProxiesResponse
+	12, // 66: trackerpool.v1.NodeTracker.RemoveProxy:output_type -> trackerpool.v1.RemoveProxyResponse
+	14, // 67: trackerpool.v1.NodeTracker.GetView:output_type -> trackerpool.v1.GetViewResponse
+	19, // 68: trackerpool.v1.NodeTracker.WatchView:output_type -> trackerpool.v1.ViewSums
+	32, // 69: trackerpool.v1.NodeTracker.Session:output_type -> trackerpool.v1.TrackerFrame
+	40, // 70: trackerpool.v1.NodeTracker.Find:output_type -> trackerpool.v1.FindReply
+	43, // 71: trackerpool.v1.Peering.Seat:output_type -> trackerpool.v1.Word
+	47, // 72: trackerpool.v1.Peering.Copies:output_type -> trackerpool.v1.CopyReply
+	49, // 73: trackerpool.v1.Peering.Store:output_type -> trackerpool.v1.StoreReply
+	51, // 74: trackerpool.v1.Peering.Forget:output_type -> trackerpool.v1.ForgetReply
+	53, // 75: trackerpool.v1.Peering.Stay:output_type -> trackerpool.v1.StayReply
+	63, // [63:76] is the sub-list for method output_type
+	50, // [50:63] is the sub-list for method input_type
 	50, // [50:50] is the sub-list for extension type_name
 	50, // [50:50] is the sub-list for extension extendee
 	0,  // [0:50] is the sub-list for field type_name
@@ -4272,7 +4373,7 @@ func file_rpc_trackerpb_trackerpool_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_trackerpb_trackerpool_proto_rawDesc), len(file_rpc_trackerpb_trackerpool_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   49,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

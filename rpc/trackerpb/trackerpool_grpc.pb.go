@@ -429,6 +429,7 @@ const (
 	Peering_Copies_FullMethodName = "/trackerpool.v1.Peering/Copies"
 	Peering_Store_FullMethodName  = "/trackerpool.v1.Peering/Store"
 	Peering_Forget_FullMethodName = "/trackerpool.v1.Peering/Forget"
+	Peering_Stay_FullMethodName   = "/trackerpool.v1.Peering/Stay"
 )
 
 // PeeringClient is the client API for Peering service.
@@ -445,6 +446,8 @@ type PeeringClient interface {
 	Store(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreReply, error)
 	// Forget brings a tracker the floor of a proxy that RemoveProxy ended.
 	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetReply, error)
+	// Stay asks a tracker whether another one that would leave may count on it.
+	Stay(ctx context.Context, in *StayRequest, opts ...grpc.CallOption) (*StayReply, error)
 }
 
 type peeringClient struct {
@@ -501,6 +504,16 @@ func (c *peeringClient) Forget(ctx context.Context, in *ForgetRequest, opts ...g
 	return out, nil
 }
 
+func (c *peeringClient) Stay(ctx context.Context, in *StayRequest, opts ...grpc.CallOption) (*StayReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StayReply)
+	err := c.cc.Invoke(ctx, Peering_Stay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeeringServer is the server API for Peering service.
 // All implementations must embed UnimplementedPeeringServer
 // for forward compatibility.
@@ -515,6 +528,8 @@ type PeeringServer interface {
 	Store(context.Context, *StoreRequest) (*StoreReply, error)
 	// Forget brings a tracker the floor of a proxy that RemoveProxy ended.
 	Forget(context.Context, *ForgetRequest) (*ForgetReply, error)
+	// Stay asks a tracker whether another one that would leave may count on it.
+	Stay(context.Context, *StayRequest) (*StayReply, error)
 	mustEmbedUnimplementedPeeringServer()
 }
 
@@ -536,6 +551,9 @@ func (UnimplementedPeeringServer) Store(context.Context, *StoreRequest) (*StoreR
 }
 func (UnimplementedPeeringServer) Forget(context.Context, *ForgetRequest) (*ForgetReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Forget not implemented")
+}
+func (UnimplementedPeeringServer) Stay(context.Context, *StayRequest) (*StayReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Stay not implemented")
 }
 func (UnimplementedPeeringServer) mustEmbedUnimplementedPeeringServer() {}
 func (UnimplementedPeeringServer) testEmbeddedByValue()                 {}
@@ -608,6 +626,24 @@ func _Peering_Forget_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peering_Stay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeeringServer).Stay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peering_Stay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeeringServer).Stay(ctx, req.(*StayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peering_ServiceDesc is the grpc.ServiceDesc for Peering service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -622,6 +658,10 @@ var Peering_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Forget",
 			Handler:    _Peering_Forget_Handler,
+		},
+		{
+			MethodName: "Stay",
+			Handler:    _Peering_Stay_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
