@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/trackerpool/trackerpool/lease"
 	"github.com/trackerpool/trackerpool/node"
@@ -23,7 +24,7 @@ import (
 	pb "github.com/trackerpool/trackerpool/rpc/trackerpb"
 )
 
-var update = flag.Bool("update", false, "write testdata/messages.golden anew; a difference changes the wire")
+var update = flag.Bool("update", false, "write testdata/messages.golden and what testdata/golden has of the release to come; a difference changes the wire")
 
 const testShards = 100
 
@@ -33,6 +34,7 @@ type carried struct {
 	make  func(*random) any
 	there func(value any) (wire []byte)
 	back  func(wire []byte) (value any, err error)
+	is    protoreflect.MessageDescriptor
 }
 
 func carry[G any, M any, P interface {
@@ -40,6 +42,7 @@ func carry[G any, M any, P interface {
 	proto.Message
 }](make func(*random) G, encode func(G) P, decode func(P) (G, error)) carried {
 	return carried{
+		is:   P(new(M)).ProtoReflect().Descriptor(),
 		make: func(r *random) any { return make(r) },
 		there: func(v any) []byte {
 			wire, err := proto.MarshalOptions{Deterministic: true}.Marshal(encode(v.(G)))
