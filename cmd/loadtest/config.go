@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trackerpool/trackerpool/internal/buildinfo"
 	"github.com/trackerpool/trackerpool/internal/trackercmd"
 	"github.com/trackerpool/trackerpool/loadtest"
 )
@@ -43,6 +44,8 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 		},
 	}
 	cmd.CompletionOptions.DisableDefaultCmd = true
+	cmd.Version = buildinfo.Read().Line(cmd.Name())
+	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	f := cmd.Flags()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/trackerpool/trackerpool/internal/buildinfo"
 	"github.com/trackerpool/trackerpool/loadtest"
 )
 
@@ -37,6 +38,15 @@ func TestRunWritesItsReport(t *testing.T) {
 				t.Errorf("the output lacks %q:\n%s", want, out)
 			}
 		}
+	}
+}
+
+// The commands say in one form what they were built from.
+func TestVersion(t *testing.T) {
+	var stdout, stderr strings.Builder
+	err := run(t.Context(), []string{"--version"}, &stdout, &stderr)
+	if want := buildinfo.Read().Line("loadtest") + "\n"; err != nil || stdout.String() != want || stderr.String() != "" {
+		t.Errorf("%v, %q, %q; want %q", err, stdout.String(), stderr.String(), want)
 	}
 }
 

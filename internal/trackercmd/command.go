@@ -44,6 +44,8 @@ environment, which wins over the file.`,
 			return runUntilSignal(cmd.Context(), l, newLogger(&l.config, stderr))
 		},
 	}
+	root.Version = buildinfo.Read().Line(root.Name())
+	root.SetVersionTemplate("{{.Version}}\n")
 	s.register(root.PersistentFlags())
 	root.AddCommand(
 		&cobra.Command{
@@ -63,7 +65,7 @@ environment, which wins over the file.`,
 			Short: "Print what this was built from",
 			Args:  cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error {
-				_, err := fmt.Fprintln(stdout, buildinfo.Read().Line("tracker"))
+				_, err := fmt.Fprintln(stdout, root.Version)
 				return err
 			},
 		})

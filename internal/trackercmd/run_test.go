@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/trackerpool/trackerpool/internal/buildinfo"
 	"github.com/trackerpool/trackerpool/internal/trackercmd"
 	"github.com/trackerpool/trackerpool/node"
 	"github.com/trackerpool/trackerpool/rpc"
@@ -214,7 +215,8 @@ func TestCommands(t *testing.T) {
 		args         []string
 		stdout, fail string // what they contain
 	}{
-		{"version", []string{"version"}, "tracker ", ""},
+		{"version", []string{"version"}, buildinfo.Read().Line("tracker") + "\n", ""},
+		{"version by flag", []string{"--version"}, buildinfo.Read().Line("tracker") + "\n", ""},
 		{"config", []string{"config", "--term", "3s"}, "\n# Given by --term\nterm: 3s\n", ""},
 		{"help", []string{"--help"}, "--proxy-keep-alive-interval DURATION", ""},
 		{"arguments", []string{"t-1"}, "", `unknown command "t-1"`},

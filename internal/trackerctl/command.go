@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/trackerpool/trackerpool/access"
+	"github.com/trackerpool/trackerpool/internal/buildinfo"
 )
 
 // An app is one run of the command line.
@@ -54,6 +55,8 @@ how comes from flags, or from a context of the configuration file.`,
 			return nil
 		},
 	}
+	root.Version = buildinfo.Read().Line(root.Name())
+	root.SetVersionTemplate("{{.Version}}\n")
 	f := root.PersistentFlags()
 	f.StringVar(&a.configFile, "config", "",
 		"`FILE` of YAML with contexts. Default: $"+configVariable+", or trackerctl/config.yaml in the user's configuration directory")
@@ -81,11 +84,40 @@ how comes from flags, or from a context of the configuration file.`,
 	root.AddCommand(
 		a.contextsCommand(), a.membersCommand(), a.ringCommand(), a.locateCommand(), a.lookupCommand(), a.explainCommand(),
 		a.proxiesCommand(), a.proxyCommand(), a.watchCommand(), a.drainCommand(), a.whatIfCommand(), a.keysCommand(), a.certsCommand(), a.debugCommand(),
+		a.versionCommand(),
 	)
 	root.SetArgs(append([]string{}, args...)) // nil would mean this process's own
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	return root.ExecuteContext(ctx)
+}
+
+// A versionInfo is what this program was built from.
+type versionInfo struct {
+	Command  string `json:"command"`
+	Version  string `json:"version"`  // a tag, or a pseudo-version of the revision
+	Revision string `json:"revision"` // empty where it was not known
+	Modified bool   `json:"modified"` // there were changes beside the revision
+	Go       string `json:"go"`
+	line     string
+}
+
+func (v *versionInfo) tables() []grid {
+	g := grid{}
+	g.add(plain(v.line))
+	return []grid{g}
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print what this was built from",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b := buildinfo.Read()
+			return a.write(&versionInfo{cmd.Root().Name(), b.Version, b.Revision, b.Modified, b.Go, cmd.Root().Version})
+		},
+	}
 }
 
 // must panics on what only a mistake in this package can cause.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/trackerpool/trackerpool/internal/buildinfo"
 	"github.com/trackerpool/trackerpool/internal/trackercmd"
 )
 
@@ -96,7 +98,7 @@ func TestSchema(t *testing.T) {
 	var fields []string
 	for name, d := range map[string]document{
 		"contexts": &contextList{}, "members": &memberList{}, "ring": &ringState{}, "locate": &location{}, "lookup": &lookupResult{}, "explain": &explanation{},
-		"proxies": &proxyList{}, "proxy remove": &removal{}, "watch": &pulse{}, "drain": &drained{}, "whatif": &forecast{}, "debug bundle": &bundle{},
+		"proxies": &proxyList{}, "proxy remove": &removal{}, "watch": &pulse{}, "drain": &drained{}, "whatif": &forecast{}, "debug bundle": &bundle{}, "version": &versionInfo{},
 		"keys": &keyList{}, "keys add": &keyChange{}, "certs init": &certificateList{},
 	} {
 		fields = append(fields, fieldsOf(name, reflect.TypeOf(d).Elem())...)
@@ -277,6 +279,20 @@ func (p *testPool) kill(t *testing.T) {
 	}
 	if _, _, err := ctl(t, "--tracker", "127.0.0.1:1", "members"); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("nobody answers: %v", err)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	want := buildinfo.Read().Line("trackerctl") + "\n"
+	for _, args := range []string{"version", "--version"} {
+		if stdout, stderr, err := ctl(t, args); stdout != want || stderr != "" || err != nil {
+			t.Errorf("%s: %q, %q, %v; want %q", args, stdout, stderr, err, want)
+		}
+	}
+	stdout, _, err := ctl(t, "version", "-o", "json")
+	var v versionInfo
+	if err := errors.Join(err, json.Unmarshal([]byte(stdout), &v)); err != nil || v.Command != "trackerctl" || v.Version == "" || v.Go != runtime.Version() {
+		t.Errorf("as JSON: %s, %v", stdout, err)
 	}
 }
 
