@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -236,7 +237,7 @@ func (p *tape) converse(release []exchange) {
 
 // orEnd leaves out the end of a stream.
 func orEnd(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
