@@ -71,7 +71,8 @@ func (a *app) drainCommand() *cobra.Command {
 over what it holds. It exits with 0: a supervisor that starts it again all the same
 undoes that, so scale a StatefulSet down instead.
 
-It is refused where too few seats that grant, or no other tracker, would be left.`,
+It is refused where too few seats that grant, or no other tracker, would be left. The
+tracker asks the others: those that leave as well, or do not answer, count as gone.`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.onPool(func(ctx context.Context, f *fleet, args []string) (document, error) {
 			return a.drain(ctx, f, ring.MemberID(args[0]), force)
