@@ -88,6 +88,13 @@ func (c *callCounts) of(method string) *methodCounts {
 	return &c.other
 }
 
+// refused counts a call that came to no interceptor.
+func (c *callCounts) refused(method string, err error) {
+	m := c.of(method)
+	m.open.Add(1)
+	m.end(err)
+}
+
 func (m *methodCounts) end(err error) {
 	m.open.Add(-1)
 	code := status.Code(err)

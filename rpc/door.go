@@ -7,12 +7,12 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/tap"
 
 	"github.com/trackerpool/trackerpool/access"
 	"github.com/trackerpool/trackerpool/node"
@@ -26,7 +26,7 @@ type identified struct {
 	asked    bool // the server asks its clients who they are
 	identity access.Identity
 	err      error
-	raw      net.Conn // to close where the client does not read
+	guard    *guard
 }
 
 // A door lets connections and calls in as far as there is room, and looks at who
@@ -37,14 +37,17 @@ type door struct {
 	identities *access.Identities // nil: nobody is asked
 	refused    atomic.Uint64      // connections, for lack of room
 	slow       atomic.Uint64      // connections whose clients did not read
+	abusive    atomic.Uint64      // connections whose clients a guard stopped
+	half       atomic.Int64       // bytes of messages whose end has not come
 
 	mu                     sync.Mutex // guards the rest
 	open, shaking          int
-	conns, calls, sessions map[string]int // of an identity, by the name that gives it
+	conns, calls, sessions map[string]int // of an identity, by the name that gives it; calls are streams that have not ended
+	guards                 map[*guard]struct{}
 }
 
 func newDoor(creds Credentials, limits Limits, ids *access.Identities) *door {
-	return &door{Credentials: creds, limits: limits, identities: ids, conns: map[string]int{}, calls: map[string]int{}, sessions: map[string]int{}}
+	return &door{Credentials: creds, limits: limits, identities: ids, conns: map[string]int{}, calls: map[string]int{}, sessions: map[string]int{}, guards: map[*guard]struct{}{}}
 }
 
 // Clone returns d, which nobody can change.
@@ -62,7 +65,7 @@ func (d *door) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 		return nil, nil, errors.Join(err, raw.Close())
 	}
 	conn, auth, err := d.Credentials.ServerHandshake(raw)
-	c := identified{AuthInfo: auth, asked: d.identities != nil, raw: raw}
+	c := identified{AuthInfo: auth, asked: d.identities != nil}
 	if err == nil && c.asked {
 		c.identity, c.err = identify(*d.identities, auth)
 	}
@@ -78,14 +81,66 @@ func (d *door) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 		d.mu.Unlock()
 		return nil, nil, errors.Join(err, raw.Close())
 	}
+	c.guard = newGuard(conn, raw, d, from)
 	change(d.conns, from, 1)
+	d.guards[c.guard] = struct{}{}
 	d.mu.Unlock()
-	return &doorConn{Conn: conn, leave: sync.OnceFunc(func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.open--
-		change(d.conns, from, -1)
-	})}, c, nil
+	return c.guard, c, nil
+}
+
+// leave is told when a connection is closed.
+func (d *door) leave(g *guard) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open--
+	change(d.conns, g.from, -1)
+	delete(d.guards, g)
+}
+
+// count changes how many streams an identity has that have not ended.
+func (d *door) count(from string, by int) {
+	if from == "" {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(d.calls, from, by)
+}
+
+// spare closes connections while messages that have not come to their end take more
+// than they may. It begins with the greediest connection of the greediest identity.
+func (d *door) spare() {
+	for d.half.Load() > int64(d.limits.UnfinishedBytes) {
+		g := d.greediest()
+		if g == nil {
+			return
+		}
+		d.abusive.Add(1)
+		g.leave(errHalf)
+		_ = g.raw.Close() // what is under way on it then fails
+	}
+}
+
+func (d *door) greediest() *guard {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	sums := map[string]int64{}
+	var most *guard
+	var mostOf, mostOwn int64
+	for g := range d.guards {
+		sums[g.from] += g.half.Load()
+	}
+	for g := range d.guards {
+		own := g.half.Load()
+		of := sums[g.from]
+		if g.from == "" {
+			of = own // nobody knows who they are
+		}
+		if own > 0 && (of > mostOf || of == mostOf && own > mostOwn) {
+			most, mostOf, mostOwn = g, of, own
+		}
+	}
+	return most
 }
 
 // knock counts a connection that is to be, if there is room.
@@ -114,79 +169,69 @@ func change(counts map[string]int, from string, by int) {
 	}
 }
 
-// A doorConn is a connection that says when it is closed.
-type doorConn struct {
-	net.Conn
-	leave func()
-}
-
-func (c *doorConn) Close() error {
-	c.leave()
-	return c.Conn.Close()
-}
-
-// SyscallConn lets gRPC set options of the socket.
-func (c *doorConn) SyscallConn() (syscall.RawConn, error) {
-	if s, ok := c.Conn.(syscall.Conn); ok {
-		return s.SyscallConn()
+// tap refuses calls of an identity that has too many. It does so before their messages
+// come: a call whose message never does is one, too. The guards have counted each, and
+// do so until the client has the answer.
+func (d *door) tap(counts *callCounts) tap.ServerInHandle {
+	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
+		c := whoCalls(ctx)
+		if c.identity.From == "" {
+			return ctx, nil
+		}
+		d.mu.Lock()
+		many := d.calls[c.identity.From] > d.limits.CallsPerIdentity
+		d.mu.Unlock()
+		if !many {
+			return ctx, nil
+		}
+		err := overload(c.identity, "calls", d.limits.CallsPerIdentity)
+		counts.refused(info.FullMethodName, err)
+		return ctx, err
 	}
-	return nil, errors.ErrUnsupported
 }
 
-// admit counts a call of an identity, until leave is called, if there is room.
-func (d *door) admit(ctx context.Context, method string) (leave func(), err error) {
-	p, _ := peer.FromContext(ctx)
+// whoCalls returns who makes a call.
+func whoCalls(ctx context.Context) identified {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return identified{}
+	}
 	c, _ := p.AuthInfo.(identified)
-	from := c.identity.From
-	if from == "" {
+	return c
+}
+
+func overload(who access.Identity, what string, most int) error {
+	return encodeError(&node.OverloadError{What: fmt.Sprintf("%v has %d %s under way, the most that there may be", who, most, what), After: time.Second})
+}
+
+// begin counts a session of an identity, until end is called, if there is room.
+func (d *door) begin(who access.Identity) (end func(), err error) {
+	if who.From == "" {
 		return func() {}, nil
-	}
-	session := 0
-	if method == pb.NodeTracker_Session_FullMethodName {
-		session = 1
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	overload := func(most int, what string) error {
-		return encodeError(&node.OverloadError{What: fmt.Sprintf("%v has %d %s under way, the most that there may be", c.identity, most, what), After: time.Second})
+	if d.sessions[who.From] >= d.limits.SessionsPerIdentity {
+		return nil, overload(who, "sessions", d.limits.SessionsPerIdentity)
 	}
-	switch {
-	case d.calls[from] >= d.limits.CallsPerIdentity:
-		return nil, overload(d.limits.CallsPerIdentity, "calls")
-	case d.sessions[from]+session > d.limits.SessionsPerIdentity:
-		return nil, overload(d.limits.SessionsPerIdentity, "sessions")
-	}
-	change(d.calls, from, 1)
-	change(d.sessions, from, session)
+	change(d.sessions, who.From, 1)
 	return func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		change(d.calls, from, -1)
-		change(d.sessions, from, -session)
+		change(d.sessions, who.From, -1)
 	}, nil
 }
 
-func (d *door) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	leave, err := d.admit(ctx, info.FullMethod)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	return handler(ctx, req)
-}
-
 func (d *door) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	leave, err := d.admit(s.Context(), info.FullMethod)
-	if err != nil {
-		return err
+	c := whoCalls(s.Context())
+	if info.FullMethod == pb.NodeTracker_Session_FullMethodName {
+		end, err := d.begin(c.identity)
+		if err != nil {
+			return err
+		}
+		defer end()
 	}
-	defer leave()
-	p, _ := peer.FromContext(s.Context())
-	c, _ := p.AuthInfo.(identified)
-	slow := time.AfterFunc(d.limits.SendTime, func() {
-		d.slow.Add(1)
-		_ = c.raw.Close() // the stream then fails
-	})
+	slow := time.AfterFunc(d.limits.SendTime, c.guard.slow) // the stream then fails
 	slow.Stop()
 	defer slow.Stop()
 	return handler(srv, &readStream{s, slow, d.limits.SendTime})

@@ -38,7 +38,7 @@ func TestMostConnections(t *testing.T) {
 	if err := look(t, third); !errors.Is(err, node.ErrUnavailable) {
 		t.Errorf("the third: %v, want ErrUnavailable", err)
 	}
-	if full, _ := server.Refused(); full == 0 {
+	if full, _, _ := server.Refused(); full == 0 {
 		t.Error("no connection was counted as refused")
 	}
 	if err := errors.Join(look(t, first), look(t, second)); err != nil {
@@ -208,7 +208,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the stream still waits for its client")
 	}
-	if _, slow := server.Refused(); slow != 1 {
+	if _, slow, _ := server.Refused(); slow != 1 {
 		t.Errorf("%d connections were counted as slow, want 1", slow)
 	}
 	if err := look(t, dial(t, addr, Insecure())); err != nil {

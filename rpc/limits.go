@@ -23,12 +23,18 @@ type Limits struct {
 	// ConnectionsPerIdentity, CallsPerIdentity and SessionsPerIdentity are what one
 	// identity may have at a time, where the server asks for identities: default 1,024,
 	// 4,096 and 4. Of calls streams are a part, and of these sessions. Further
-	// connections are closed at once, and further calls get an *OverloadError.
+	// connections are closed at once, and further calls get an *OverloadError. A call is
+	// there until its client has taken the answer.
 	ConnectionsPerIdentity, CallsPerIdentity, SessionsPerIdentity int
+
+	// UnfinishedBytes is how much there may be of messages whose end has not come, in
+	// bytes; default 64 MiB. Past it the connection with the most of them is closed, of the
+	// identity with the most.
+	UnfinishedBytes int
 
 	// HandshakeTime is how long a connection has until it is ready for calls; default
 	// 10 s. IdleTime is how long one may have none; default 5 min. SendTime is how long
-	// a client may not take what is sent on a stream; default 10 s. After that the
+	// a client may not take what is sent on a stream, or as an answer; default 10 s. After that the
 	// connection is closed.
 	HandshakeTime, IdleTime, SendTime time.Duration
 }
@@ -41,6 +47,7 @@ const (
 	DefaultConnectionsPerIdentity = 1024
 	DefaultCallsPerIdentity       = 4096
 	DefaultSessionsPerIdentity    = 4
+	DefaultUnfinishedBytes        = 64 << 20
 	DefaultHandshakeTime          = 10 * time.Second
 	DefaultIdleTime               = 5 * time.Minute
 	DefaultSendTime               = 10 * time.Second
@@ -56,6 +63,7 @@ func (l Limits) Validate() error {
 		{"max_connections", int64(l.Connections)}, {"max_handshakes", int64(l.Handshakes)}, {"max_streams", int64(l.Streams)},
 		{"max_connections_per_identity", int64(l.ConnectionsPerIdentity)}, {"max_calls_per_identity", int64(l.CallsPerIdentity)},
 		{"max_sessions_per_identity", int64(l.SessionsPerIdentity)},
+		{"max_unfinished_bytes", int64(l.UnfinishedBytes)},
 		{"handshake_time", int64(l.HandshakeTime)}, {"idle_time", int64(l.IdleTime)}, {"send_time", int64(l.SendTime)},
 	} {
 		if f.value < 0 {
@@ -72,6 +80,7 @@ func (l Limits) withDefaults() Limits {
 	l.ConnectionsPerIdentity = cmp.Or(l.ConnectionsPerIdentity, DefaultConnectionsPerIdentity)
 	l.CallsPerIdentity = cmp.Or(l.CallsPerIdentity, DefaultCallsPerIdentity)
 	l.SessionsPerIdentity = cmp.Or(l.SessionsPerIdentity, DefaultSessionsPerIdentity)
+	l.UnfinishedBytes = cmp.Or(l.UnfinishedBytes, DefaultUnfinishedBytes)
 	l.HandshakeTime = cmp.Or(l.HandshakeTime, DefaultHandshakeTime)
 	l.IdleTime = cmp.Or(l.IdleTime, DefaultIdleTime)
 	l.SendTime = cmp.Or(l.SendTime, DefaultSendTime)

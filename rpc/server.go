@@ -31,6 +31,16 @@ const (
 	// lookups in one call to the kernel.
 	bufferBytes = 64 << 10
 
+	// headerBytes is the most that the headers of a call have, by the count of HTTP/2:
+	// names, values and 32 for each. gRPC's own limit allows half a million of them.
+	headerBytes = 16 << 10
+
+	// streamWindow is what a client may send on a stream that is not read yet, and
+	// connWindow on a connection. They do not grow, as gRPC's own do to 16 MiB each: a
+	// thousand streams can be filled while they wait for their client.
+	streamWindow = 256 << 10
+	connWindow   = 1 << 20
+
 	// keepaliveTime is after how long without a frame a connection is pinged, and
 	// keepaliveTimeout how long it then has. What must be noticed sooner, is by the
 	// pings of Session and Find.
@@ -97,7 +107,7 @@ func NewServer(svc node.Service, opts ...ServerOption) *Server {
 		g = &gate{log: cfg.log}
 		unary, stream = append(unary, g.unary), append(stream, g.stream)
 	}
-	unary, stream = append(unary, d.unary), append(stream, d.stream)
+	stream = append(stream, d.stream)
 	s := &Server{
 		door: d,
 		gate: g,
@@ -108,12 +118,16 @@ func NewServer(svc node.Service, opts ...ServerOption) *Server {
 			grpc.MaxRecvMsgSize(MaxMessageBytes),
 			grpc.MaxSendMsgSize(MaxMessageBytes),
 			grpc.MaxConcurrentStreams(uint32(limits.Streams)),
+			grpc.MaxHeaderListSize(headerBytes),
+			grpc.StaticStreamWindowSize(streamWindow),
+			grpc.StaticConnWindowSize(connWindow),
 			grpc.ReadBufferSize(bufferBytes),
 			grpc.WriteBufferSize(bufferBytes),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, MaxConnectionIdle: limits.IdleTime}),
 			// Half of the clients' interval: pings that a slow network bunches are no
 			// flood.
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
+			grpc.InTapHandle(d.tap(counts)),
 			grpc.ChainUnaryInterceptor(unary...),
 			grpc.ChainStreamInterceptor(stream...),
 		),
@@ -154,9 +168,12 @@ func (s *Server) Denied() uint64 {
 	return s.gate.denied.Load()
 }
 
-// Refused returns how many connections were closed for lack of room, and how many
-// because their client did not read.
-func (s *Server) Refused() (full, slow uint64) { return s.door.refused.Load(), s.door.slow.Load() }
+// Refused returns how many connections were closed for lack of room, how many because
+// their client did not read, and how many because their client sent frames without end
+// that bring nothing, or held back the ends of too large messages.
+func (s *Server) Refused() (full, slow, abusive uint64) {
+	return s.door.refused.Load(), s.door.slow.Load(), s.door.abusive.Load()
+}
 
 // Shutdown stops the server: it takes no new call, waits for those that run until
 // ctx ends, and then ends them. Streams run for as long as their clients like, so

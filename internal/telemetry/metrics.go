@@ -179,7 +179,7 @@ func newServerMetrics(from Sources) *serverMetrics {
 		requests: s.Counter("requests_total", "Calls and streams that ended.", "method", "class", "code"),
 		open:     s.Gauge("requests_open", "Calls and streams that run.", "method", "class"),
 		denied:   s.Counter("denied_total", "Calls refused because the caller's certificate does not allow them."),
-		closed:   s.Counter("connections_closed_total", "Connections closed for lack of room (full), and because their clients did not read (slow).", "why"),
+		closed:   s.Counter("connections_closed_total", "Connections closed for lack of room (full), because their clients did not read (slow), or flooded, or held back the ends of messages (abusive).", "why"),
 		took:     s.Histogram("request_duration_seconds", "How long calls take; of Find, a batch of lookups. Other streams have none.", "method", "class"),
 
 		claims:   s.Gauge("claims", "Claims stored here, by how they were made.", "kind"),
@@ -214,9 +214,10 @@ func (m *serverMetrics) Collect(ch chan<- prometheus.Metric) {
 			m.collectCalls(ch, &calls[i])
 		}
 		m.denied(ch, float64(server.Denied()))
-		full, slow := server.Refused()
+		full, slow, abusive := server.Refused()
 		m.closed(ch, float64(full), "full")
 		m.closed(ch, float64(slow), "slow")
+		m.closed(ch, float64(abusive), "abusive")
 	}
 	t, ok := ask(m.from.Tracker)
 	if !ok {

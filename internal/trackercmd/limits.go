@@ -12,6 +12,7 @@ import (
 type limits struct {
 	connections, connectionsPerIdentity, handshakes   int
 	streams, callsPerIdentity, sessionsPerIdentity    int
+	unfinished                                        int
 	sessions, finds, watches, hops                    int
 	claimsPerProxy, claimsPerNode, unaries, tableSize int
 }
@@ -20,7 +21,8 @@ func defaultLimits() limits {
 	return limits{
 		connections: rpc.DefaultConnections, connectionsPerIdentity: rpc.DefaultConnectionsPerIdentity, handshakes: rpc.DefaultHandshakes,
 		streams: rpc.DefaultStreams, callsPerIdentity: rpc.DefaultCallsPerIdentity, sessionsPerIdentity: rpc.DefaultSessionsPerIdentity,
-		sessions: node.DefaultMaxSessions, finds: node.DefaultMaxFinds, watches: node.DefaultMaxWatches, hops: node.DefaultMaxHops,
+		unfinished: rpc.DefaultUnfinishedBytes,
+		sessions:   node.DefaultMaxSessions, finds: node.DefaultMaxFinds, watches: node.DefaultMaxWatches, hops: node.DefaultMaxHops,
 		claimsPerProxy: node.DefaultMaxClaims, claimsPerNode: node.DefaultMaxClaimsPerNode, unaries: node.DefaultMaxUnaries,
 	}
 }
@@ -40,6 +42,7 @@ func allLimits() []limit {
 		{"max-streams", "calls and streams of one connection; further ones wait at the client", func(l *limits) *int { return &l.streams }, false},
 		{"max-calls-per-identity", "calls and streams of one identity", func(l *limits) *int { return &l.callsPerIdentity }, false},
 		{"max-sessions-per-identity", "sessions of one identity, those that are being replaced included", func(l *limits) *int { return &l.sessionsPerIdentity }, false},
+		{"max-unfinished-bytes", "bytes of messages whose end has not come", func(l *limits) *int { return &l.unfinished }, false},
 		{"max-sessions", "sessions of proxies", func(l *limits) *int { return &l.sessions }, false},
 		{"max-finds", "streams of lookups", func(l *limits) *int { return &l.finds }, false},
 		{"max-watches", "watched nodes of all streams; each is looked up ten times a second", func(l *limits) *int { return &l.watches }, false},
@@ -77,6 +80,7 @@ func (l *limits) ofServer() rpc.Limits {
 	return rpc.Limits{
 		Connections: l.connections, ConnectionsPerIdentity: l.connectionsPerIdentity, Handshakes: l.handshakes,
 		Streams: l.streams, CallsPerIdentity: l.callsPerIdentity, SessionsPerIdentity: l.sessionsPerIdentity,
+		UnfinishedBytes: l.unfinished,
 	}
 }
 
