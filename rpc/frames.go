@@ -9,6 +9,7 @@ const (
 	frameReset        = 3
 	frameSettings     = 4
 	framePing         = 6
+	frameGoAway       = 7
 	frameWindowUpdate = 8
 
 	flagEndStream = 0x1 // of DATA and HEADERS

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,6 +22,21 @@ const (
 	idleTalkPerSecond = 200
 	talkPerAnswer     = 4
 
+	// cancels is how many streams a client may reset that have not ended, and
+	// cancelsPerSecond how many more each second. Answers allow no more of these: to begin
+	// what is dropped at once is the cheaper for the client.
+	cancels          = 2000
+	cancelsPerSecond = 200
+
+	// flooding is how many bytes that come at once have other connections go first, and
+	// some 50 lookups are less. Else a client that never lets its connection run dry has a
+	// processor for 10 ms at a time.
+	flooding = 2 << 10
+
+	// refusedTime is how long a client that was told what it did wrong is not heard, before
+	// the connection is closed if gRPC has not done so after a second.
+	refusedTime = 2 * time.Second
+
 	// pieceBytes is what a frame of a message costs besides its content while the rest
 	// has not come.
 	pieceBytes = 128
@@ -30,7 +46,7 @@ const (
 )
 
 var (
-	errIdleTalk = errors.New("the client sends more frames that bring nothing than it may")
+	errIdleTalk = errors.New("the client sends more frames that bring nothing, or resets more calls, than it may")
 	errHalf     = errors.New("the client holds back the ends of its messages, more than others do, and there is no more room for such")
 )
 
@@ -52,10 +68,12 @@ type guard struct {
 
 	mu      sync.Mutex // guards the rest; door.mu may be taken under it
 	left    bool
+	gone    chan struct{} // closed when left is set
+	refused bool          // the client was told by GOAWAY what it did wrong
 	streams map[uint32]*guarded
-	last    uint32 // the highest stream of the client
-	talk    float64
-	talkAt  time.Time
+	last    uint32    // the highest stream of the client
+	talk    allowance // frames that bring nothing
+	cancels allowance
 	half    atomic.Int64 // changed under mu
 	initial int64        // window of a stream
 	window  int64        // of the connection
@@ -67,6 +85,7 @@ type guard struct {
 	have    int     // bytes of setting
 	pad     int     // bytes of padding that end the present DATA; -1 before that is known
 	content int     // bytes of the present DATA before its padding
+	code    uint32  // of the present GOAWAY
 	err     error   // what the reader is to be told
 }
 
@@ -83,7 +102,8 @@ type guarded struct {
 func newGuard(conn, raw net.Conn, d *door, from string) *guard {
 	g := &guard{
 		Conn: conn, door: d, from: from, raw: raw, in: frames{skip: len(http2.ClientPreface)}, streams: map[uint32]*guarded{},
-		talk: idleTalk, talkAt: time.Now(), initial: initialWindow, window: initialWindow,
+		talk: newAllowance(idleTalk, idleTalkPerSecond), cancels: newAllowance(cancels, cancelsPerSecond),
+		initial: initialWindow, window: initialWindow, gone: make(chan struct{}),
 	}
 	g.look = time.AfterFunc(d.limits.SendTime, g.lookAtWindows)
 	g.look.Stop()
@@ -109,19 +129,33 @@ func (g *guard) Read(b []byte) (int, error) {
 	}
 	g.mu.Lock()
 	g.in.read(b[:n], g.asked, g.payload)
-	over := g.err
+	over, refused := g.err, g.refused
 	g.mu.Unlock()
+	if refused {
+		// gRPC leaves the connection open for a second, so that the client can read why,
+		// and would go on to answer meanwhile.
+		late := time.NewTimer(refusedTime)
+		defer late.Stop()
+		select {
+		case <-g.gone:
+		case <-late.C:
+		}
+		return 0, net.ErrClosed
+	}
 	if over != nil {
 		return 0, over
 	}
 	g.door.spare()
+	if n >= flooding {
+		runtime.Gosched()
+	}
 	return n, err
 }
 
 func (g *guard) Write(b []byte) (int, error) {
 	// Before it is sent: who has an answer is not to find its stream still counted.
 	g.mu.Lock()
-	g.out.read(b, g.answered, func(frameHeader, []byte) {})
+	g.out.read(b, g.answered, g.answer)
 	g.mu.Unlock()
 	return g.Conn.Write(b)
 }
@@ -139,6 +173,7 @@ func (g *guard) leave(err error) {
 		return
 	}
 	g.left, g.err = true, err
+	close(g.gone)
 	g.look.Stop()
 	for id := range g.streams {
 		g.endLocked(id)
@@ -179,7 +214,11 @@ func (g *guard) asked(f frameHeader) {
 			g.talkLocked()
 		}
 	case frameReset:
-		g.talkLocked()
+		if g.streams[f.stream] == nil {
+			g.talkLocked()
+		} else if !g.cancels.take() {
+			g.abuseLocked()
+		}
 		g.endLocked(f.stream)
 	default:
 		g.talkLocked()
@@ -188,17 +227,46 @@ func (g *guard) asked(f frameHeader) {
 
 // talkLocked counts a frame that brings nothing.
 func (g *guard) talkLocked() {
-	if g.talk--; g.talk >= 0 {
-		return
+	if !g.talk.take() {
+		g.abuseLocked()
 	}
-	now := time.Now()
-	g.talk += min(idleTalk, now.Sub(g.talkAt).Seconds()*idleTalkPerSecond)
-	g.talkAt = now
-	if g.talk < 0 && g.err == nil {
+}
+
+// abuseLocked has the next Read end the connection.
+func (g *guard) abuseLocked() {
+	if g.err == nil {
 		g.err = errIdleTalk
 		g.door.abusive.Add(1)
 	}
 }
+
+// An allowance is how often something may be done: so many times at once, and so many
+// more each second.
+type allowance struct {
+	most, perSecond, left float64
+	at                    time.Time // when time was last counted
+}
+
+func newAllowance(most, perSecond float64) allowance {
+	return allowance{most: most, perSecond: perSecond, left: most, at: time.Now()}
+}
+
+// take reports whether it may be done once more. The clock is read where nothing is
+// left.
+func (a *allowance) take() bool {
+	if a.left < 1 {
+		now := time.Now()
+		a.add(now.Sub(a.at).Seconds() * a.perSecond)
+		a.at = now
+	}
+	if a.left < 1 {
+		return false
+	}
+	a.left--
+	return true
+}
+
+func (a *allowance) add(n float64) { a.left = min(a.most, a.left+n) }
 
 // payload is called with each part of a payload of the client, and with nil at its
 // end, under mu.
@@ -344,7 +412,7 @@ func (g *guard) stuck() bool {
 func (g *guard) answered(f frameHeader) {
 	switch f.kind {
 	case frameData, frameHeaders:
-		g.talk = min(idleTalk, g.talk+talkPerAnswer)
+		g.talk.add(talkPerAnswer)
 		if f.kind == frameData {
 			g.window -= int64(f.length)
 			if g.window <= 0 && f.length > 0 {
@@ -363,8 +431,26 @@ func (g *guard) answered(f frameHeader) {
 		g.endLocked(f.stream)
 	case frameSettings, framePing:
 		if f.flags&flagAck == 0 { // which the client has to acknowledge
-			g.talk = min(idleTalk, g.talk+1)
+			g.talk.add(1)
 		}
+	}
+}
+
+// answer is called with each part of a payload to the client, under mu.
+func (g *guard) answer(f frameHeader, part []byte) {
+	if f.kind != frameGoAway {
+		return
+	}
+	if f.length == g.out.left { // its begin
+		g.code = 0
+	}
+	for i, b := range part {
+		if at := f.length - g.out.left + uint32(i); 4 <= at && at < 8 { // after the last stream
+			g.code = g.code<<8 | uint32(b)
+		}
+	}
+	if part == nil && g.code != 0 {
+		g.refused = true
 	}
 }
 

@@ -333,7 +333,7 @@ func TestLimitsAreKept(t *testing.T) {
 	r := l.limits.ofServer()
 	seen := map[int]bool{0: true}
 	for _, n := range []int{
-		r.Connections, r.ConnectionsPerIdentity, r.Handshakes, r.Streams, r.CallsPerIdentity, r.SessionsPerIdentity,
+		r.Connections, r.ConnectionsPerIdentity, r.Handshakes, r.Streams, r.CallsPerIdentity, r.SessionsPerIdentity, r.UnfinishedBytes,
 		c.MaxSessions, c.MaxFinds, c.MaxWatches, c.MaxHops, c.MaxClaims, c.MaxClaimsPerNode, c.MaxUnaries, c.MaxBytes,
 	} {
 		if seen[n] {

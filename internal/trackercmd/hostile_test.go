@@ -4,16 +4,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +29,16 @@ import (
 	pb "github.com/trackerpool/trackerpool/rpc/trackerpb"
 )
 
-var hostileFor = flag.Duration("hostile", 0, "have TestHostileClients do each attack for this long, on four connections at a time, and log how long honest lookups take")
+var (
+	hostileFor = flag.Duration("hostile", 0, "have TestHostileClients do each attack for this long, on four connections at a time, and log how long honest lookups take")
+
+	// Those of the process of attackers.
+	attacker   = flag.Bool("attacker", false, "have TestAttack attack")
+	attackName = flag.String("attack", "", "the attack's name; none turns in circles")
+	attackAddr = flag.String("attack-addr", "", "the tracker's address")
+	attackCert = flag.String("attack-cert", "", "the attackers' certificate")
+	attackKey  = flag.String("attack-key", "", "its key")
+)
 
 const (
 	// A tracker under attack may have so much more memory resident than before it, and
@@ -96,6 +107,7 @@ type victim struct {
 	*process
 	addr              string
 	certs             certs
+	pair              rpc.KeyPair // of who attacks
 	evil              tls.Certificate
 	reader            *pool.Client
 	bytes, goroutines float64 // before all attacks
@@ -114,9 +126,9 @@ func newVictim(t *testing.T) *victim {
 		t.Fatal(err)
 	}
 	v.reader = ca.open(v.addr, "", ca.files(access.Reader, "r-1"))
-	pair := ca.files(access.Proxy, "evil").KeyPairs[0]
+	v.pair = ca.files(access.Proxy, "evil").KeyPairs[0]
 	var err error
-	if v.evil, err = tls.LoadX509KeyPair(pair.CertFile, pair.KeyFile); err != nil {
+	if v.evil, err = tls.LoadX509KeyPair(v.pair.CertFile, v.pair.KeyFile); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := v.honest(ctx); err != nil {
@@ -192,40 +204,20 @@ func (v *victim) unharmed(t *testing.T) {
 	})
 }
 
-// besiege attacks for long, and logs what honest clients notice.
+// besiege attacks for long, from another process, and logs what honest clients notice:
+// on a quiet machine, on one where that process merely takes as much of the processors,
+// and under attack.
 func (v *victim) besiege(t *testing.T, a attack) {
-	quiet := v.lookups(t, *hostileFor/2)
-	ctx, cancel := context.WithTimeout(t.Context(), *hostileFor)
+	quiet := v.lookups(t, *hostileFor)
+	spin, _ := v.other(t, "")
+	busy := v.lookups(t, *hostileFor)
+	spin()
+	stop, attackers := v.other(t, a.name)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var conns, frames, dropped atomic.Int64
-	var attackers sync.WaitGroup
-	for range 4 {
-		attackers.Go(func() {
-			for ctx.Err() == nil {
-				w, err := v.wire(ctx, a.raw)
-				if err != nil {
-					continue
-				}
-				conns.Add(1)
-				stop := context.AfterFunc(ctx, func() { w.Close() })
-				err = a.run(w, func() bool { return ctx.Err() == nil })
-				if ctx.Err() == nil && a.dropped && w.dropped() == nil {
-					dropped.Add(1)
-				} else if ctx.Err() == nil && err != nil {
-					t.Errorf("an attacker: %v", err)
-				}
-				w.mu.Lock()
-				frames.Add(int64(w.frames))
-				w.mu.Unlock()
-				stop()
-				w.Close()
-			}
-		})
-	}
 	var most, crowd float64
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
+	var watching sync.WaitGroup
+	watching.Go(func() {
 		for ctx.Err() == nil {
 			bytes, goroutines := v.figures(t)
 			most, crowd = max(most, bytes), max(crowd, goroutines)
@@ -234,16 +226,114 @@ func (v *victim) besiege(t *testing.T, a attack) {
 			case <-ctx.Done():
 			}
 		}
-	}()
+	})
 	under := v.lookups(t, *hostileFor)
-	<-watched
-	attackers.Wait()
-	t.Logf("%-45s| %d | %d | %d | %v | %v | %.1f | %.0f | %.0f |", a.name, conns.Load(), frames.Load(), dropped.Load(), quiet.Round(time.Microsecond), under.Round(time.Microsecond),
-		float64(under)/float64(quiet), most/(1<<20), crowd)
+	cancel()
+	watching.Wait()
+	stop()
+	us := func(d time.Duration) int64 { return d.Round(10 * time.Microsecond).Microseconds() }
+	t.Logf("| %s | %d | %d | %d | %d | %d | %d | %.1f | %.1f | %.0f | %.0f |", a.name, attackers.Conns, attackers.Frames, attackers.Dropped,
+		us(quiet), us(busy), us(under), float64(under)/float64(quiet), float64(under)/float64(busy), most/(1<<20), crowd)
 	if most > v.bytes+hostileBytes {
 		t.Errorf("%.0f MiB were resident, and were %.0f before all", most/(1<<20), v.bytes/(1<<20))
 	}
 	v.unharmed(t)
+}
+
+// attackers are what a process of attackers did.
+type attackers struct{ Conns, Frames, Dropped int64 }
+
+// other starts a process that does an attack, or for no name turns in circles, with one
+// processor at most, until stop is called. Then what it did is known.
+func (v *victim) other(t *testing.T, name string) (stop func(), did *attackers) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestAttack$", "-attack="+name, "-attack-addr="+v.addr, "-attack-cert="+v.pair.CertFile, "-attack-key="+v.pair.KeyFile, "-attacker")
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	until, err := cmd.StdinPipe() // its end is the attack's
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	did = new(attackers)
+	return func() {
+		until.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("attackers: %v\n%s", err, &out)
+		}
+		line, _, _ := strings.Cut(out.String(), "\n")
+		if err := json.Unmarshal([]byte(line), did); err != nil {
+			t.Fatalf("attackers: %v\n%s", err, &out)
+		}
+	}, did
+}
+
+// TestAttack is the process of attackers. By itself it has nothing to do.
+func TestAttack(t *testing.T) {
+	if !*attacker {
+		t.Skip("only for -hostile")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		defer cancel()
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}()
+	i := slices.IndexFunc(attacks(), func(a attack) bool { return a.name == *attackName })
+	if i < 0 {
+		for ctx.Err() == nil { // as the attackers of no attack
+		}
+		fmt.Println("{}")
+		return
+	}
+	a := attacks()[i]
+	cert, err := tls.LoadX509KeyPair(*attackCert, *attackKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var did attackers
+	var mu sync.Mutex // guards did
+	var working sync.WaitGroup
+	for range 4 {
+		working.Go(func() {
+			for ctx.Err() == nil {
+				frames, dropped := a.again(ctx, cert)
+				mu.Lock()
+				did.Conns++
+				did.Frames += frames
+				did.Dropped += dropped
+				mu.Unlock()
+			}
+		})
+	}
+	working.Wait()
+	if err := json.NewEncoder(os.Stdout).Encode(did); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// again does the attack on one connection, until that is closed or ctx ends.
+func (a *attack) again(ctx context.Context, cert tls.Certificate) (frames, dropped int64) {
+	conn, err := dialTLS(ctx, *attackAddr, cert)
+	if err != nil {
+		return 0, 0
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer conn.Close()
+	w, err := newWire(conn, a.raw)
+	if err != nil {
+		return 0, 0
+	}
+	_ = a.run(w, func() bool { return ctx.Err() == nil }) // that it is closed is what ends it
+	if a.dropped && w.dropped() == nil && ctx.Err() == nil {
+		dropped = 1
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return int64(w.frames), dropped
 }
 
 // lookups looks up for a while, and returns the 99th percentile.
