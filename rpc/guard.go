@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -25,16 +26,18 @@ const (
 	// cancels is how many streams a client may reset that have not ended, and
 	// cancelsPerSecond how many more each second. Answers allow no more of these: to begin
 	// what is dropped at once is the cheaper for the client.
-	cancels          = 2000
-	cancelsPerSecond = 200
+	cancels          = 500
+	cancelsPerSecond = 100
 
 	// flooding is how many bytes that come at once have other connections go first, and
 	// some 50 lookups are less. Else a client that never lets its connection run dry has a
 	// processor for 10 ms at a time.
 	flooding = 2 << 10
 
-	// refusedTime is how long a client that was told what it did wrong is not heard, before
-	// the connection is closed if gRPC has not done so after a second.
+	// refusedTime is how long a client that floods, or was told what it did wrong, is not
+	// heard before its connection is closed. It would come back at once, and a handshake
+	// costs more than what it did; and gRPC leaves it a second to read what it is told, in
+	// which it would go on to be answered.
 	refusedTime = 2 * time.Second
 
 	// pieceBytes is what a frame of a message costs besides its content while the rest
@@ -131,16 +134,14 @@ func (g *guard) Read(b []byte) (int, error) {
 	g.in.read(b[:n], g.asked, g.payload)
 	over, refused := g.err, g.refused
 	g.mu.Unlock()
-	if refused {
-		// gRPC leaves the connection open for a second, so that the client can read why,
-		// and would go on to answer meanwhile.
+	if refused || errors.Is(over, errIdleTalk) {
 		late := time.NewTimer(refusedTime)
 		defer late.Stop()
 		select {
 		case <-g.gone:
 		case <-late.C:
 		}
-		return 0, net.ErrClosed
+		return 0, cmp.Or(over, net.ErrClosed)
 	}
 	if over != nil {
 		return 0, over

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/trackerpool/trackerpool/access"
 	"github.com/trackerpool/trackerpool/internal/trackercmd"
@@ -57,49 +58,52 @@ func TestHostileClients(t *testing.T) {
 		t.Skip("a process, and megabytes of noise")
 	}
 	v := newVictim(t)
-	for _, a := range attacks() {
-		t.Run(strings.ReplaceAll(a.name, " ", "_"), func(t *testing.T) {
-			if *hostileFor > 0 {
-				v.besiege(t, a)
-				return
-			}
-			w, err := v.wire(t.Context(), a.raw)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer w.Close()
-			var said int
-			err = a.run(w, func() bool { said++; return said <= briefly })
-			a.check(t, w, err)
-			w.Close()
-			v.unharmed(t)
-		})
-	}
-}
-
-// check tells how the tracker took an attack whose run returned err.
-func (a *attack) check(t *testing.T, w *wire, err error) {
-	t.Helper()
-	if a.dropped {
-		if err := w.dropped(); err != nil {
-			t.Error(err)
+	if *hostileFor > 0 {
+		for _, a := range attacks() {
+			t.Run(strings.ReplaceAll(a.name, " ", "_"), func(t *testing.T) { v.besiege(t, a) })
 		}
 		return
 	}
+	var attackers errgroup.Group // all at once: who floods has to wait to be dropped
+	attackers.SetLimit(16)
+	for _, a := range attacks() {
+		attackers.Go(func() error {
+			if err := v.attacked(t.Context(), a); err != nil {
+				t.Errorf("%s: %v", a.name, err)
+			}
+			v.answers(t)
+			return nil
+		})
+	}
+	_ = attackers.Wait() // they return none
+	v.unharmed(t)
+}
+
+// attacked does an attack briefly, and returns an error unless the tracker took it as it
+// should.
+func (v *victim) attacked(ctx context.Context, a attack) error {
+	w, err := v.wire(ctx, a.raw)
 	if err != nil {
-		t.Fatal(err)
+		return err
+	}
+	defer w.Close()
+	var said int
+	err = a.run(w, func() bool { said++; return said <= briefly })
+	if a.dropped {
+		return w.dropped()
+	}
+	if err != nil {
+		return err
 	}
 	if a.ends != "" {
 		w.mu.Lock()
 		last := w.stream - 1
 		w.mu.Unlock()
 		if how, err := w.ended(last); err != nil || how != a.ends {
-			t.Errorf("the last stream ended with %q, %v; want %q", how, err, a.ends)
+			return fmt.Errorf("the last stream ended with %q, %v; want %q", how, err, a.ends)
 		}
 	}
-	if err := w.alive(); err != nil {
-		t.Errorf("the connection: %v", err)
-	}
+	return w.alive()
 }
 
 // A victim is a tracker that is attacked, and its honest clients.
