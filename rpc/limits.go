@@ -28,7 +28,7 @@ type Limits struct {
 	ConnectionsPerIdentity, CallsPerIdentity, SessionsPerIdentity int
 
 	// UnfinishedBytes is how much there may be of messages whose end has not come, in
-	// bytes; default 64 MiB. Past it the connection with the most of them is closed, of the
+	// bytes; default 128 MiB. Past it the connection with the most of them is closed, of the
 	// identity with the most.
 	UnfinishedBytes int
 
@@ -47,7 +47,7 @@ const (
 	DefaultConnectionsPerIdentity = 1024
 	DefaultCallsPerIdentity       = 4096
 	DefaultSessionsPerIdentity    = 4
-	DefaultUnfinishedBytes        = 64 << 20
+	DefaultUnfinishedBytes        = 128 << 20
 	DefaultHandshakeTime          = 10 * time.Second
 	DefaultIdleTime               = 5 * time.Minute
 	DefaultSendTime               = 10 * time.Second
