@@ -29,10 +29,10 @@ const (
 	cancels          = 500
 	cancelsPerSecond = 100
 
-	// flooding is how many bytes that come at once have other connections go first, and
-	// some 50 lookups are less. Else a client that never lets its connection run dry has a
-	// processor for 10 ms at a time.
-	flooding = 2 << 10
+	// turn is how many bytes are read of a connection before others have theirs; some 60
+	// calls. Else a client that never lets its connection run dry has a processor for
+	// 10 ms at a time, and hundreds of its calls go before the one of another.
+	turn = 4 << 10
 
 	// refusedTime is how long a client that floods, or was told what it did wrong, is not
 	// heard before its connection is closed. It would come back at once, and a handshake
@@ -66,8 +66,9 @@ type guard struct {
 	from string   // of the identity; see change
 	raw  net.Conn // to close it at once
 
-	in  frames // the reader's
-	out frames // the writer's
+	in         frames // the reader's
+	unyielding int    // bytes read since others had their turn; the reader's
+	out        frames // the writer's
 
 	mu      sync.Mutex // guards the rest; door.mu may be taken under it
 	left    bool
@@ -126,7 +127,7 @@ func (g *guard) slow() {
 }
 
 func (g *guard) Read(b []byte) (int, error) {
-	n, err := g.Conn.Read(b)
+	n, err := g.Conn.Read(b[:min(len(b), turn)])
 	if n == 0 {
 		return n, err
 	}
@@ -147,7 +148,8 @@ func (g *guard) Read(b []byte) (int, error) {
 		return 0, over
 	}
 	g.door.spare()
-	if n >= flooding {
+	if g.unyielding += n; g.unyielding >= turn {
+		g.unyielding = 0
 		runtime.Gosched()
 	}
 	return n, err

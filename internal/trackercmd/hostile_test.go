@@ -217,27 +217,14 @@ func (v *victim) besiege(t *testing.T, a attack) {
 	busy := v.lookups(t, *hostileFor)
 	spin()
 	stop, attackers := v.other(t, a.name)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var most, crowd float64
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		for ctx.Err() == nil {
-			bytes, goroutines := v.figures(t)
-			most, crowd = max(most, bytes), max(crowd, goroutines)
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
-			}
-		}
-	})
+	used, began := v.value(t, "process_cpu_seconds_total"), time.Now()
 	under := v.lookups(t, *hostileFor)
-	cancel()
-	watching.Wait()
+	used, took := v.value(t, "process_cpu_seconds_total")-used, time.Since(began)
+	most, crowd := v.figures(t)
 	stop()
 	us := func(d time.Duration) int64 { return d.Round(10 * time.Microsecond).Microseconds() }
-	t.Logf("| %s | %d | %d | %d | %d | %d | %d | %.1f | %.1f | %.0f | %.0f |", a.name, attackers.Conns, attackers.Frames, attackers.Dropped,
-		us(quiet), us(busy), us(under), float64(under)/float64(quiet), float64(under)/float64(busy), most/(1<<20), crowd)
+	t.Logf("| %s | %d | %d | %d | %.2f | %d | %d | %d | %.1f | %.0f | %.0f |", a.name, attackers.Conns, attackers.Frames, attackers.Dropped,
+		used/took.Seconds(), us(quiet), us(busy), us(under), float64(under)/float64(busy), most/(1<<20), crowd)
 	if most > v.bytes+hostileBytes {
 		t.Errorf("%.0f MiB were resident, and were %.0f before all", most/(1<<20), v.bytes/(1<<20))
 	}
