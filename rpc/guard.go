@@ -29,10 +29,13 @@ const (
 	cancels          = 500
 	cancelsPerSecond = 100
 
-	// turn is how many bytes are read of a connection before others have theirs; some 60
-	// calls. Else a client that never lets its connection run dry has a processor for
-	// 10 ms at a time, and hundreds of its calls go before the one of another.
-	turn = 4 << 10
+	// turn is how many bytes are read of a connection before others have theirs. Else a
+	// client that never lets its connection run dry has a processor for 10 ms at a time.
+	// callTurn is that where many of them are calls, each of which is a goroutine that
+	// goes before the one of another client: some 8.
+	turn      = 4 << 10
+	callTurn  = 512
+	manyCalls = 8
 
 	// refusedTime is how long a client that floods, or was told what it did wrong, is not
 	// heard before its connection is closed. It would come back at once, and a handshake
@@ -67,7 +70,8 @@ type guard struct {
 	raw  net.Conn // to close it at once
 
 	in         frames // the reader's
-	unyielding int    // bytes read since others had their turn; the reader's
+	turn       int    // bytes to read before others have theirs; the reader's
+	unyielding int    // bytes read since then; the reader's
 	out        frames // the writer's
 
 	mu      sync.Mutex // guards the rest; door.mu may be taken under it
@@ -76,6 +80,7 @@ type guard struct {
 	refused bool          // the client was told by GOAWAY what it did wrong
 	streams map[uint32]*guarded
 	last    uint32    // the highest stream of the client
+	begun   int       // streams in the present Read
 	talk    allowance // frames that bring nothing
 	cancels allowance
 	half    atomic.Int64 // changed under mu
@@ -105,7 +110,7 @@ type guarded struct {
 
 func newGuard(conn, raw net.Conn, d *door, from string) *guard {
 	g := &guard{
-		Conn: conn, door: d, from: from, raw: raw, in: frames{skip: len(http2.ClientPreface)}, streams: map[uint32]*guarded{},
+		Conn: conn, door: d, from: from, raw: raw, in: frames{skip: len(http2.ClientPreface)}, turn: turn, streams: map[uint32]*guarded{},
 		talk: newAllowance(idleTalk, idleTalkPerSecond), cancels: newAllowance(cancels, cancelsPerSecond),
 		initial: initialWindow, window: initialWindow, gone: make(chan struct{}),
 	}
@@ -127,13 +132,14 @@ func (g *guard) slow() {
 }
 
 func (g *guard) Read(b []byte) (int, error) {
-	n, err := g.Conn.Read(b[:min(len(b), turn)])
+	n, err := g.Conn.Read(b[:min(len(b), g.turn)])
 	if n == 0 {
 		return n, err
 	}
 	g.mu.Lock()
 	g.in.read(b[:n], g.asked, g.payload)
-	over, refused := g.err, g.refused
+	over, refused, calls := g.err, g.refused, g.begun
+	g.begun = 0
 	g.mu.Unlock()
 	if refused || errors.Is(over, errIdleTalk) {
 		late := time.NewTimer(refusedTime)
@@ -148,7 +154,12 @@ func (g *guard) Read(b []byte) (int, error) {
 		return 0, over
 	}
 	g.door.spare()
-	if g.unyielding += n; g.unyielding >= turn {
+	if calls >= manyCalls {
+		g.turn = callTurn
+	} else if calls == 0 {
+		g.turn = turn
+	}
+	if g.unyielding += n; g.unyielding >= g.turn {
 		g.unyielding = 0
 		runtime.Gosched()
 	}
@@ -199,6 +210,7 @@ func (g *guard) asked(f frameHeader) {
 	case frameHeaders:
 		if f.stream > g.last && !g.left {
 			g.last = f.stream
+			g.begun++
 			g.streams[f.stream] = &guarded{window: g.initial}
 			g.door.count(g.from, 1)
 			g.shutLocked(g.streams[f.stream], 1)
