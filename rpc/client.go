@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/trackerpool/trackerpool/lease"
@@ -50,6 +51,7 @@ type Client struct {
 	peering  pb.PeeringClient
 	operator pb.OperatorClient
 	finder   *Finder
+	observe  func(context.Context) func(error) // of WithFindObserver; nil: nobody
 	closed   atomic.Bool
 }
 
@@ -63,6 +65,8 @@ type options struct {
 	shards  int
 	finder  FinderConfig
 	tracker ring.MemberID
+	stats   stats.Handler
+	observe func(context.Context) func(error)
 }
 
 // An Option changes how Dial connects.
@@ -98,9 +102,7 @@ func Dial(addr string, creds Credentials, opts ...Option) (*Client, error) {
 	if o.shards < 0 || o.shards > maxShards {
 		return nil, fmt.Errorf("dial tracker %s: shards %d: choose 1 to %d", addr, o.shards, maxShards)
 	}
-	// passthrough leaves host names to the dialer, which looks them up at each
-	// attempt: a tracker that came back may have another address.
-	conn, err := grpc.NewClient("passthrough:///"+addr,
+	dialOptions := []grpc.DialOption{
 		grpc.WithTransportCredentials(forTracker(creds, string(o.tracker))),
 		grpc.WithContextDialer(o.dial),
 		grpc.WithReadBufferSize(bufferBytes),
@@ -113,7 +115,13 @@ func Dial(addr string, creds Credentials, opts ...Option) (*Client, error) {
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessageBytes), grpc.MaxCallSendMsgSize(MaxMessageBytes)),
 		grpc.WithDisableServiceConfig(),
-	)
+	}
+	if o.stats != nil {
+		dialOptions = append(dialOptions, grpc.WithStatsHandler(newUnaryStats(o.stats)))
+	}
+	// passthrough leaves host names to the dialer, which looks them up at each
+	// attempt: a tracker that came back may have another address.
+	conn, err := grpc.NewClient("passthrough:///"+addr, dialOptions...)
 	if err != nil {
 		return nil, fmt.Errorf("dial tracker %s: %w", addr, err)
 	}
@@ -124,6 +132,7 @@ func Dial(addr string, creds Credentials, opts ...Option) (*Client, error) {
 		tracker:  pb.NewNodeTrackerClient(conn),
 		peering:  pb.NewPeeringClient(conn),
 		operator: pb.NewOperatorClient(conn),
+		observe:  o.observe,
 	}
 	c.finder = NewFinder(c.FindStream, o.finder)
 	return c, nil
@@ -407,7 +416,15 @@ func (c *Client) Stay(ctx context.Context) (node.Staying, error) {
 // Find asks this one tracker, in a batch with other callers' lookups; see
 // Finder.Find.
 func (c *Client) Find(ctx context.Context, k node.Key, view ring.Fingerprint) (node.FindResult, error) {
-	return c.finder.Find(ctx, k, view)
+	if c.observe == nil {
+		return c.finder.Find(ctx, k, view)
+	}
+	end := c.observe(ctx)
+	r, err := c.finder.Find(ctx, k, view)
+	if end != nil {
+		end(err)
+	}
+	return r, err
 }
 
 // Finder returns the client's finder, which Find uses. Close closes it.

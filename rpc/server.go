@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -64,6 +65,7 @@ type serverConfig struct {
 	operator   node.Operator
 	identities *access.Identities
 	limits     Limits
+	stats      stats.Handler
 }
 
 // A ServerOption changes how NewServer serves.
@@ -108,29 +110,33 @@ func NewServer(svc node.Service, opts ...ServerOption) *Server {
 		unary, stream = append(unary, g.unary), append(stream, g.stream)
 	}
 	stream = append(stream, d.stream)
+	serverOptions := []grpc.ServerOption{
+		grpc.Creds(d),
+		grpc.ConnectionTimeout(limits.HandshakeTime),
+		grpc.ForceServerCodecV2(incomingCodec{encoding.GetCodecV2("proto")}),
+		grpc.MaxRecvMsgSize(MaxMessageBytes),
+		grpc.MaxSendMsgSize(MaxMessageBytes),
+		grpc.MaxConcurrentStreams(uint32(limits.Streams)),
+		grpc.MaxHeaderListSize(headerBytes),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
+		grpc.ReadBufferSize(bufferBytes),
+		grpc.WriteBufferSize(bufferBytes),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, MaxConnectionIdle: limits.IdleTime}),
+		// Half of the clients' interval: pings that a slow network bunches are no
+		// flood.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
+		grpc.InTapHandle(d.tap(counts)),
+		grpc.ChainUnaryInterceptor(unary...),
+		grpc.ChainStreamInterceptor(stream...),
+	}
+	if cfg.stats != nil {
+		serverOptions = append(serverOptions, grpc.StatsHandler(newUnaryStats(cfg.stats)))
+	}
 	s := &Server{
-		door: d,
-		gate: g,
-		Server: grpc.NewServer(
-			grpc.Creds(d),
-			grpc.ConnectionTimeout(limits.HandshakeTime),
-			grpc.ForceServerCodecV2(incomingCodec{encoding.GetCodecV2("proto")}),
-			grpc.MaxRecvMsgSize(MaxMessageBytes),
-			grpc.MaxSendMsgSize(MaxMessageBytes),
-			grpc.MaxConcurrentStreams(uint32(limits.Streams)),
-			grpc.MaxHeaderListSize(headerBytes),
-			grpc.StaticStreamWindowSize(streamWindow),
-			grpc.StaticConnWindowSize(connWindow),
-			grpc.ReadBufferSize(bufferBytes),
-			grpc.WriteBufferSize(bufferBytes),
-			grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, MaxConnectionIdle: limits.IdleTime}),
-			// Half of the clients' interval: pings that a slow network bunches are no
-			// flood.
-			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
-			grpc.InTapHandle(d.tap(counts)),
-			grpc.ChainUnaryInterceptor(unary...),
-			grpc.ChainStreamInterceptor(stream...),
-		),
+		door:   d,
+		gate:   g,
+		Server: grpc.NewServer(serverOptions...),
 		health: health.NewServer(),
 		counts: counts,
 	}
