@@ -213,6 +213,9 @@ func (s *session) replace(chunks Chunks) error {
 		n += uint64(head.Claims)
 	}
 	s.t.counts.ops.Add(n)
+	if s.t.cfg.Filled != nil {
+		s.fill.add(now, int(n), len(chunks))
+	}
 	return cmp.Or(c.Err(), s.take(n))
 }
 
@@ -266,6 +269,9 @@ func (s *session) renew(r *Renew) error {
 		t.ledger.Confirmed(now, s.life.id, lease.Confirm{Incarnation: s.life.incarnation, Nonce: r.Nonce, View: r.View, Complete: complete})
 	}
 	s.recountLocked(now)
+	if len(s.replacing) == 0 {
+		t.filling.part(now, string(s.life.id), &s.fill) // before the last one ends the filling
+	}
 	t.publishLocked(now)
 	t.mu.Unlock()
 	return nil

@@ -20,6 +20,11 @@ type Config struct {
 	Now     func() time.Time // a clock that counts suspension; required
 	Logger  *slog.Logger
 
+	// Filled is told of each Filling when it is over, with no lock held; it must not
+	// block. A filling that ends as Run does may not be told. By default nobody is told,
+	// and nothing is noted.
+	Filled func(Filling)
+
 	// KeepAlive is how long a unary claim lives after its own last AddNode; default
 	// one minute. A removal is remembered as long.
 	KeepAlive time.Duration

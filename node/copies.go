@@ -204,11 +204,12 @@ func (t *Tracker) Copies(ctx context.Context, stream CopyStream) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if !t.reads(func() {
+		fill := partial{unary: true} // the claims that came since the last confirm
 		cancel(receive(stream, func(f *CopyFrame) error {
 			if err := checkFrom(f.From, from); err != nil {
 				return err
 			}
-			claims, want := t.copiesFrom(f)
+			claims, want := t.copiesFrom(f, &fill)
 			mu.Lock()
 			reply.Ack = f.Seq
 			if want != nil {
@@ -258,15 +259,19 @@ func (t *Tracker) Copies(ctx context.Context, stream CopyStream) error {
 }
 
 // copiesFrom takes one frame, and returns what the sender lacks and what is wanted of it.
-func (t *Tracker) copiesFrom(f *CopyFrame) (claims []UnaryClaim, want ring.ShardSet) {
+func (t *Tracker) copiesFrom(f *CopyFrame, fill *partial) (claims []UnaryClaim, want ring.ShardSet) {
 	now := t.cfg.Now()
 	for _, c := range f.Claims {
 		t.unaries.Store(now, c)
+	}
+	if t.cfg.Filled != nil && len(f.Claims) > 0 {
+		fill.add(now, len(f.Claims), 0)
 	}
 	t.mu.Lock()
 	placement := t.ledger.View(f.View)
 	if f.Confirm {
 		t.ledger.CopiesConfirmed(now, f.From.ID, f.Nonce, f.View)
+		t.filling.part(now, string(f.From.ID), fill)
 		t.publishLocked(now)
 	}
 	t.mu.Unlock()

@@ -148,30 +148,3 @@ func named(names []string, counts []atomic.Uint64) map[string]uint64 {
 	}
 	return m
 }
-
-// A filling is for how long shards that are placed on a tracker wait to be open.
-type filling struct {
-	since time.Time // zero while none waits
-	times uint64    // that came to an end
-	took  time.Duration
-}
-
-// note takes how many shards wait now.
-func (f *filling) note(now time.Time, waiting int) {
-	switch {
-	case waiting > 0 && f.since.IsZero():
-		f.since = now
-	case waiting == 0 && !f.since.IsZero():
-		f.took += now.Sub(f.since)
-		f.times++
-		f.since = time.Time{}
-	}
-}
-
-// sum is all of it, up to now.
-func (f *filling) sum(now time.Time) time.Duration {
-	if f.since.IsZero() {
-		return f.took
-	}
-	return f.took + now.Sub(f.since)
-}

@@ -34,6 +34,7 @@ type session struct {
 	replacing map[ring.Shard]map[Key]Value
 	staged    int     // claims in replacing
 	entries   []Entry // for one chunk
+	fill      partial // the shards that came anew since the last right Renew
 
 	stored     atomic.Uint64 // seq that everything up to is stored of
 	held       atomic.Uint64 // sum.Count

@@ -90,6 +90,7 @@ func New(self ring.Member, cfg Config) (*Tracker, error) {
 			}
 		}
 	}
+	t.filling.told = cfg.Filled != nil
 	t.snap.Store(t.ledger.Snapshot())
 	return t, nil
 }
@@ -201,7 +202,7 @@ func (t *Tracker) publishLocked(now time.Time) {
 	}
 	snap := t.ledger.Snapshot()
 	t.snap.Store(snap)
-	t.filling.note(now, snap.Waiting())
+	t.filling.note(now, snap.Waiting(), t.sums.Fingerprint)
 	if g := t.ledger.Grounds(); g != t.grounds {
 		t.grounds = g
 		for s := range t.sessions {
@@ -268,6 +269,7 @@ func (t *Tracker) keepTime(ctx context.Context) {
 			t.advance()
 		case <-t.rearm:
 		}
+		t.tellFillings()
 		alarm.Reset(t.untilNext())
 	}
 }
