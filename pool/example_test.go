@@ -7,6 +7,10 @@ import (
 	"log"
 	"time"
 
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+
 	"github.com/trackerpool/trackerpool/node"
 	"github.com/trackerpool/trackerpool/pool"
 	"github.com/trackerpool/trackerpool/rpc"
@@ -17,7 +21,7 @@ import (
 func Example() {
 	ctx := context.Background()
 	c, err := pool.Open(ctx, pool.Config{
-		Trackers: []string{"tracker-0.tracker:7946", "tracker-1.tracker:7946"},
+		Trackers: []string{"tracker-0.tracker:7940", "tracker-1.tracker:7940"},
 		Proxy:    node.Proxy{ID: "proxy-7", Addr: "10.0.3.7:8443", Zone: "eu-1a"},
 		Dial:     func(addr string) (*rpc.Client, error) { return rpc.Dial(addr, rpc.Insecure()) },
 	})
@@ -44,7 +48,7 @@ func Example() {
 func ExampleClient_Lookup() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	c, err := pool.Open(ctx, pool.Config{Trackers: []string{"tracker:7946"}})
+	c, err := pool.Open(ctx, pool.Config{Trackers: []string{"tracker:7940"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -67,7 +71,7 @@ func ExampleClient_Lookup() {
 // A reader is told when a node appears, moves and goes.
 func ExampleClient_Watch() {
 	ctx := context.Background()
-	c, err := pool.Open(ctx, pool.Config{Trackers: []string{"tracker:7946"}})
+	c, err := pool.Open(ctx, pool.Config{Trackers: []string{"tracker:7940"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -80,4 +84,28 @@ func ExampleClient_Watch() {
 	for e := range events {
 		fmt.Println(e.Answer, len(e.Claims))
 	}
+}
+
+// A process that traces has the handler of OpenTelemetry look at its calls; the module
+// itself asks for nothing of it. Unary calls, such as those of an rpc.Client, are then
+// spans, and the tracker's are below them. Claims and lookups of a pool.Client share
+// streams, of which there are no spans: begin one around Lookup where one is wanted.
+func Example_traces() {
+	ctx := context.Background()
+	// The process has given OpenTelemetry a provider of its choice before, by
+	// otel.SetTracerProvider.
+	handler := otelgrpc.NewClientHandler(otelgrpc.WithPropagators(propagation.TraceContext{}))
+	dial := func(addr string) (*rpc.Client, error) {
+		return rpc.Dial(addr, rpc.Insecure(), rpc.WithStatsHandler(handler))
+	}
+	c, err := pool.Open(ctx, pool.Config{Trackers: []string{"tracker:7940"}, Dial: dial})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+
+	asking, span := otel.Tracer("proxy").Start(ctx, "find the node's proxy")
+	answer, claims, err := c.Lookup(asking, "a node")
+	span.End()
+	fmt.Println(answer, len(claims), err)
 }

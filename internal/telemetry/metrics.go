@@ -25,6 +25,7 @@ type Sources struct {
 	Server  func() (*rpc.Server, bool)
 	Gossip  func() (*membership.Gossip, bool)
 	Saves   func() (Saves, bool)
+	Traces  func() (*Traces, bool)
 }
 
 // Saves is how snapshots fare.
@@ -170,6 +171,7 @@ type serverMetrics struct {
 	differs, audits, copiesDiffer              exposition.Value
 	lookups, unknown, refused                  exposition.Value
 	restored, saveErrors, savedAge, savedBytes exposition.Value
+	spans                                      exposition.Value
 }
 
 func newServerMetrics(from Sources) *serverMetrics {
@@ -203,6 +205,8 @@ func newServerMetrics(from Sources) *serverMetrics {
 		saveErrors: s.Counter("snapshot_errors_total", "Snapshots that could not be written, read or used; absent without data_dir, like the others."),
 		savedAge:   s.Gauge("snapshot_age_seconds", "How old the newest good snapshot is; absent if there is none."),
 		savedBytes: s.Gauge("snapshot_bytes", "Size of the snapshot written last; absent before the first."),
+
+		spans: s.Counter("trace_spans_total", "Spans that the collector took (sent), and that were lost because it did not (failed); absent without trace_endpoint.", "outcome"),
 	}
 }
 
@@ -218,6 +222,11 @@ func (m *serverMetrics) Collect(ch chan<- prometheus.Metric) {
 		m.closed(ch, float64(full), "full")
 		m.closed(ch, float64(slow), "slow")
 		m.closed(ch, float64(abusive), "abusive")
+	}
+	if traces, ok := ask(m.from.Traces); ok {
+		sent, failed := traces.Spans()
+		m.spans(ch, float64(sent), "sent")
+		m.spans(ch, float64(failed), "failed")
 	}
 	t, ok := ask(m.from.Tracker)
 	if !ok {

@@ -148,6 +148,12 @@ func (r *runner) sources() telemetry.Sources {
 			}
 			return r.saver.now()
 		},
+		Traces: func() (*telemetry.Traces, bool) {
+			if !there() {
+				return nil, false
+			}
+			return r.traces, r.traces != nil
+		},
 	}
 }
 

@@ -29,8 +29,12 @@ const (
 	// DefaultSaveInterval is how often claims are saved in data_dir, about.
 	DefaultSaveInterval = time.Minute
 
+	// DefaultTraceSample is the ratio of calls that are traced where traces are wanted
+	// and the caller says nothing of them.
+	DefaultTraceSample = 0.001
+
 	// StopTime is how long a stop takes at most, after the drain deadline.
-	StopTime = serverStopTime + gossipLeaveTime + adminStopTime
+	StopTime = serverStopTime + gossipLeaveTime + adminStopTime + traceFlushTime
 )
 
 // lonePool is the name of a pool of one that was given none.
@@ -65,6 +69,10 @@ type config struct {
 	limits                 limits
 	gossipKeyFile          string
 	pprof                  bool
+	traceEndpoint          string // empty: nothing is traced
+	traceSample            float64
+	traceCAFile            string
+	tracePlain             bool
 	logFormat              string
 	logLevel               slog.Level
 }
@@ -85,6 +93,7 @@ func defaultConfig() config {
 		proxyKeepAliveInterval: node.DefaultKeepAlive,
 		drainDeadline:          DefaultDrainDeadline,
 		saveInterval:           DefaultSaveInterval,
+		traceSample:            DefaultTraceSample,
 		logFormat:              "text",
 		logLevel:               slog.LevelInfo,
 	}

@@ -246,6 +246,15 @@ func TestFaults(t *testing.T) {
 		{"identities", told{flags: []string{"--identities", "off", "--identities", "guest=spiffe://x/{name}"}}, []string{
 			`identities "off,guest=spiffe://x/{name}" (--identities): give rules, or off alone`,
 		}},
+		{"traces", told{flags: []string{"--trace-endpoint", "collector", "--trace-sample", "NaN", "--trace-ca-file", "f", "--trace-plain"}}, []string{
+			`trace_endpoint "collector" (--trace-endpoint): give host:port`,
+			`trace_sample "NaN" (--trace-sample): give 0 to 1`,
+			`trace_ca_file "f" (--trace-ca-file): it is of no use`,
+		}},
+		{"half of what traces need", told{flags: []string{"--trace-sample", "much"}, file: "trace_ca_file: f\n"}, []string{
+			`trace_sample "much" (--trace-sample): give a number, such as 0.01`,
+			`trace_ca_file "f" (t.yaml:1): it is of no use without trace_endpoint`,
+		}},
 		{"limits", told{flags: []string{"--max-sessions", "0", "--max-streams", "2147483648", "--max-table-bytes", "-1"}}, []string{
 			`max_streams "2147483648" (--max-streams): give 1 to 2147483647`,
 			`max_sessions "0" (--max-sessions): give 1 to 2147483647`,
@@ -291,6 +300,7 @@ func TestPrintedConfigurationLoadsAgain(t *testing.T) {
 			"--join", "a,b", "--seats", "a,b,c", "--seats", "a", "--new-pool", "--replicas", "2,3", "--shards", "64", "--term", "1500ms",
 			"--proxy-keep-alive-interval", "2m", "--drain-deadline", "0s", "--https-keypairs", "c1,k1", "--https-keypairs", "c2,k2",
 			"--client-ca-file", "x", "--ca-file", "y", "--gossip-key-file", "w", "--identities", "proxy=dns:{name}.x", "--identities", "tracker=dns:{name}.y", "--insecure", "--probe-addr", ":4", "--pprof", "--log-format", "json", "--log-level", "warn",
+			"--trace-endpoint", "collector:4317", "--trace-sample", "0.25", "--trace-ca-file", "v",
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -26,7 +26,7 @@ func TestMetricsDocumented(t *testing.T) {
 	if err := os.WriteFile(key, []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, "--new-pool", "--term", "1s", "--gossip-key-file", key, "--data-dir", t.TempDir(), "--save-interval", "1s")
+	p := start(t, "--new-pool", "--term", "1s", "--gossip-key-file", key, "--data-dir", t.TempDir(), "--save-interval", "1s", "--trace-endpoint", "127.0.0.1:1", "--trace-plain")
 	p.ready()
 	c, err := rpc.Dial(p.addr("listen_addr"), rpc.Insecure())
 	if err != nil {

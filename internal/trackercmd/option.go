@@ -96,6 +96,14 @@ func options() []option {
 			func(c *config) *string { return &c.gossipKeyFile }),
 		toggle("pprof", "serve /debug/pprof at --admin-addr",
 			func(c *config) *bool { return &c.pprof }),
+		text("trace-endpoint", "HOST:PORT", "where to send traces, OTLP over gRPC with TLS. Default: nothing is traced",
+			func(c *config) *string { return &c.traceEndpoint }),
+		ratio("trace-sample", "which part of the calls is traced of those whose caller does not say, 0 to 1; fillings always are",
+			func(c *config) *float64 { return &c.traceSample }),
+		text("trace-ca-file", "FILE", "certificate authorities (PEM) of --trace-endpoint. Default: the system's",
+			func(c *config) *string { return &c.traceCAFile }),
+		toggle("trace-plain", "speak plain text to --trace-endpoint",
+			func(c *config) *bool { return &c.tracePlain }),
 		text("log-format", "FORMAT", "text or json",
 			func(c *config) *string { return &c.logFormat }),
 		logLevel(),
@@ -150,6 +158,22 @@ func number(name, kind, doc string, field func(*config) *int) option {
 			return nil
 		},
 		get: func(c *config) *yaml.Node { return intNode(*field(c)) },
+	}
+}
+
+func ratio(name, doc string, field func(*config) *float64) option {
+	return option{name: name, kind: "RATIO", doc: doc,
+		set: func(c *config, values []string) error {
+			v, err := strconv.ParseFloat(last(values), 64)
+			if err != nil {
+				return errors.New("give a number, such as 0.01")
+			}
+			*field(c) = v
+			return nil
+		},
+		get: func(c *config) *yaml.Node {
+			return plainNode("!!float", strconv.FormatFloat(*field(c), 'g', -1, 64))
+		},
 	}
 }
 

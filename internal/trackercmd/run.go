@@ -26,6 +26,7 @@ const (
 	serverStopTime  = 2 * time.Second // for calls that run
 	gossipLeaveTime = 2 * time.Second
 	adminStopTime   = time.Second
+	traceFlushTime  = time.Second
 
 	// lookInterval is how often a tracker looks whether it may hold shards, and
 	// whether it is ready.
@@ -51,6 +52,7 @@ type runner struct {
 	leaving atomic.Bool
 	drained chan struct{} // closed when it has left, but for its server and its gossip
 	metrics *telemetry.Metrics
+	traces  *telemetry.Traces // nil: nothing is traced. Not to be read before tracker is there
 }
 
 func newRunner(l *loaded, log *slog.Logger, fail func(error)) *runner {
@@ -67,6 +69,14 @@ func (r *runner) run(soft, hard context.Context) error {
 		return err
 	}
 	r.warnOfStrangers()
+	if r.traces, err = r.newTraces(); err != nil {
+		return err
+	}
+	defer func() { // the last: all others may make spans until they end
+		flushing, cancel := context.WithTimeout(hard, traceFlushTime)
+		defer cancel()
+		r.traces.Close(flushing)
+	}()
 	listener, err := listen("listen_addr", r.cfg.listenAddr)
 	if err != nil {
 		return err
@@ -115,6 +125,7 @@ func (r *runner) run(soft, hard context.Context) error {
 		r.saver = newSaver(t, r.cfg.dataDir, r.cfg.id, r.cfg.saveInterval, r.log)
 		r.saver.restore()
 	}
+	serverOptions = append(serverOptions, r.traces.ServerOptions()...)
 	r.server = rpc.NewServer(t, append(serverOptions, rpc.WithOperator(&operated{t, r}))...)
 	r.tracker.Store(t)
 
@@ -248,7 +259,8 @@ func (r *runner) join(ctx context.Context) (*membership.Gossip, error) {
 // newTracker returns the tracker, once the seats are known.
 func (r *runner) newTracker(ctx context.Context, dialing rpc.Credentials) (*node.Tracker, error) {
 	dial := func(m ring.Member) (node.Peer, error) {
-		return rpc.Dial(m.Addr, dialing, rpc.WithShards(r.cfg.shards), rpc.WithTracker(m.ID))
+		options := []rpc.Option{rpc.WithShards(r.cfg.shards), rpc.WithTracker(m.ID)}
+		return rpc.Dial(m.Addr, dialing, append(options, r.traces.DialOptions(string(m.ID))...)...)
 	}
 	seats := r.cfg.seats
 	if r.cfg.learns() {
@@ -270,6 +282,9 @@ func (r *runner) newTracker(ctx context.Context, dialing rpc.Credentials) (*node
 		Dial: dial, Now: clock.Now, Logger: r.log,
 	}
 	r.cfg.limits.limit(&cfg)
+	if r.traces != nil {
+		cfg.Filled = r.traces.Filled
+	}
 	t, err := node.New(r.gossip.Self(), cfg)
 	if err != nil {
 		return nil, err

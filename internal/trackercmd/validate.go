@@ -48,6 +48,7 @@ func (l *loaded) validate() []*fault {
 	v.seatSets()
 	v.ranges()
 	v.files()
+	v.traces()
 	v.secrecy()
 	v.limits()
 	return v.faults
@@ -207,6 +208,19 @@ func (v *validator) ranges() {
 	}
 	if l.logFormat != "text" && l.logFormat != "json" {
 		v.fault("log-format", l.logFormat, "give text or json")
+	}
+}
+
+func (v *validator) traces() {
+	l := v.l
+	if _, port, err := splitTarget(l.traceEndpoint); l.traceEndpoint != "" && (err != nil || port == "") {
+		v.fault("trace-endpoint", l.traceEndpoint, "give host:port of a collector that takes OTLP over gRPC")
+	}
+	if !(l.traceSample >= 0 && l.traceSample <= 1) { // so that NaN is none
+		v.fault("trace-sample", l.traceSample, "give 0 to 1")
+	}
+	if l.traceCAFile != "" && (l.traceEndpoint == "" || l.tracePlain) {
+		v.fault("trace-ca-file", l.traceCAFile, "it is of no use without trace_endpoint, or with trace_plain: leave one out")
 	}
 }
 
