@@ -31,6 +31,10 @@ type effective struct {
 	CAFile        string     `json:"ca_file"`
 	ClientCAFile  string     `json:"client_ca_file"`
 	GossipKeyFile string     `json:"gossip_key_file"`
+	TraceEndpoint string     `json:"trace_endpoint"`
+	TraceSample   float64    `json:"trace_sample"`
+	TraceCAFile   string     `json:"trace_ca_file"`
+	TracePlain    bool       `json:"trace_plain"`
 	Service       struct {
 		ListenAddr string `json:"listen_addr"`
 		Keypairs   []struct {

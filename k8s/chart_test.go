@@ -8,6 +8,8 @@ import (
 
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/trackerpool/trackerpool/internal/trackercmd"
 )
 
 // variants are values of the chart that no overlay has.
@@ -17,6 +19,8 @@ var variants = map[string]map[string]any{
 	"seats being changed":  {"replicaCount": 5, "seats": 5, "formerSeats": 3, "copies": 3, "formerCopies": 2},
 	"persistent":           {"snapshot": map[string]any{"persistent": true, "storageClassName": "fast"}},
 	"a gossip key":         {"gossip": map[string]any{"keySecret": "trackerpool-gossip"}},
+	"traces":               {"tracing": map[string]any{"endpoint": "collector.monitoring:4317", "sample": 0.01, "caSecret": "collector-ca"}},
+	"traces in the clear":  {"tracing": map[string]any{"endpoint": "[2001:db8::1]:44317", "plain": true}},
 	"no snapshot":          {"snapshot": map[string]any{"enabled": false}},
 	"an issuer of others": {"tls": map[string]any{
 		"enabled": true, "issuer": map[string]any{"create": false, "kind": "ClusterIssuer", "name": "devices"},
@@ -51,11 +55,37 @@ func TestChartRefuses(t *testing.T) {
 		"no issuer":             {map[string]any{"tls": map[string]any{"enabled": true, "issuer": map[string]any{"create": false}}}, "tls.issuer.name"},
 		"issuer of the cluster": {map[string]any{"tls": map[string]any{"issuer": map[string]any{"kind": "ClusterIssuer"}}}, "tls.issuer.create"},
 		"positional argument":   {map[string]any{"extraArgs": []any{"config"}}, "extraArgs"},
-		"drain for ever":        {map[string]any{"drainDeadlineSeconds": 86400}, "drainDeadlineSeconds"},
+		"traces to nobody known": {
+			map[string]any{"tracing": map[string]any{"endpoint": "c:4317"}}, "tracing: name in caSecret who vouches for the collector, or set plain"},
+		"traces to no port":       {map[string]any{"tracing": map[string]any{"endpoint": "c", "plain": true}}, "/tracing/endpoint"},
+		"traces of more than all": {map[string]any{"tracing": map[string]any{"endpoint": "c:1", "plain": true, "sample": 2}}, "/tracing/sample"},
+		"drain for ever":          {map[string]any{"drainDeadlineSeconds": 86400}, "drainDeadlineSeconds"},
 	} {
 		_, _, err := render(t, "default", c.values)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
+		}
+	}
+}
+
+// Where traces are wanted the trackers are told so; TestNetworkPolicy has who lets them through.
+func TestChartTraces(t *testing.T) {
+	for name, want := range map[string]effective{
+		"":                    {TraceSample: trackercmd.DefaultTraceSample},
+		"traces":              {TraceEndpoint: "collector.monitoring:4317", TraceSample: 0.01, TraceCAFile: "/etc/trackerpool/tracing/ca.crt"},
+		"traces in the clear": {TraceEndpoint: "[2001:db8::1]:44317", TraceSample: trackercmd.DefaultTraceSample, TracePlain: true},
+	} {
+		all := rendered(t, "default", variants[name])
+		got := arguments(t, all)
+		if got.TraceEndpoint != want.TraceEndpoint || got.TraceSample != want.TraceSample || got.TraceCAFile != want.TraceCAFile || got.TracePlain != want.TracePlain {
+			t.Errorf("%q: traces go to %q, %v of them, by %q, plain %t", name, got.TraceEndpoint, got.TraceSample, got.TraceCAFile, got.TracePlain)
+		}
+		var mounted []string
+		for _, m := range container(t, all).VolumeMounts {
+			mounted = append(mounted, m.MountPath)
+		}
+		if got, want := slices.Contains(mounted, "/etc/trackerpool/tracing"), want.TraceCAFile != ""; got != want {
+			t.Errorf("%q: the authorities of the collector are mounted: %t, want %t", name, got, want)
 		}
 	}
 }

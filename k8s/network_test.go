@@ -2,6 +2,7 @@ package k8s_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,6 +56,11 @@ func TestNetworkPolicy(t *testing.T) {
 			}
 		}
 		wantTo := []string{"trackers " + ports["grpc"], "trackers " + ports["gossip-tcp"], "trackers " + ports["gossip-udp"], "others 53/TCP", "others 53/UDP"}
+		for _, arg := range container(t, all).Args {
+			if endpoint, ok := strings.CutPrefix(arg, "--trace-endpoint="); ok {
+				wantTo = append(wantTo, "others "+endpoint[strings.LastIndexByte(endpoint, ':')+1:]+"/TCP")
+			}
+		}
 		if diff := cmp.Diff(wantTo, to); diff != "" {
 			t.Errorf("%s: what trackers reach (-want +got):\n%s", name, diff)
 		}

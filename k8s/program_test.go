@@ -213,7 +213,7 @@ func TestArguments(t *testing.T) {
 		if diff := cmp.Diff([]string{set.Spec.ServiceName}, got.Join); diff != "" {
 			t.Errorf("%s: join (-want +got):\n%s", name, diff)
 		}
-		files := []string{got.DataDir, got.CAFile, got.ClientCAFile, got.GossipKeyFile}
+		files := []string{got.DataDir, got.CAFile, got.ClientCAFile, got.GossipKeyFile, got.TraceCAFile}
 		for _, p := range got.Service.Keypairs {
 			files = append(files, p.Cert, p.Key)
 		}

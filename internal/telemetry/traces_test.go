@@ -66,7 +66,7 @@ func TestFilled(t *testing.T) {
 	attributes := func(s sdktrace.ReadOnlySpan) map[string]string {
 		all := map[string]string{}
 		for _, a := range s.Attributes() {
-			all[string(a.Key)] = a.Value.Emit()
+			all[string(a.Key)] = a.Value.String()
 		}
 		return all
 	}

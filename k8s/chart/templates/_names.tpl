@@ -63,4 +63,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- if and .Values.tls.issuer.create (ne .Values.tls.issuer.kind "Issuer") -}}
 {{- fail (printf "tls.issuer.kind %q: the one made here is an Issuer; set tls.issuer.create to false to use another" .Values.tls.issuer.kind) -}}
 {{- end -}}
+{{- if and .Values.tracing.endpoint (not .Values.tracing.plain) (not .Values.tracing.caSecret) -}}
+{{- fail "tracing: name in caSecret who vouches for the collector, or set plain" -}}
+{{- end -}}
 {{- end }}
