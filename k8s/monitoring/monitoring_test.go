@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"regexp"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -29,19 +31,21 @@ import (
 
 	"github.com/trackerpool/trackerpool/internal/trackercmd"
 	"github.com/trackerpool/trackerpool/node"
+	"github.com/trackerpool/trackerpool/pool"
+	"github.com/trackerpool/trackerpool/pool/poolmetrics"
 	"github.com/trackerpool/trackerpool/rpc"
 )
 
 const patience = 30 * time.Second
 
-// exported are the metrics of a tracker that runs, by name.
+// exported are the metrics of a tracker that runs and of a client of its, by name.
 func exported(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	logs, result := &log{}, make(chan error, 1)
 	go func() {
 		result <- trackercmd.Run(ctx, []string{"--listen-addr", "127.0.0.1:0", "--gossip-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0",
-			"--log-format", "json", "--data-dir", t.TempDir(), "--save-interval", "1s"}, io.Discard, logs)
+			"--log-format", "json", "--data-dir", t.TempDir(), "--save-interval", "1s", "--trace-endpoint", "127.0.0.1:1", "--trace-plain"}, io.Discard, logs)
 	}()
 	t.Cleanup(func() {
 		cancel(trackercmd.ErrKilled)
@@ -69,12 +73,36 @@ func exported(t *testing.T) map[string]*dto.MetricFamily {
 	for ; ; time.Sleep(50 * time.Millisecond) {
 		families := scrape(t, "http://"+admin+trackercmd.MetricsPath)
 		if families["tracker_snapshot_bytes"] != nil { // the last to come
+			maps.Copy(families, exportedByClient(t, grpcAddr))
 			return families
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("no snapshot was saved within %v:\n%s", patience, logs)
 		}
 	}
+}
+
+func exportedByClient(t *testing.T, addr string) map[string]*dto.MetricFamily {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	m := poolmetrics.New()
+	c, err := pool.Open(ctx, pool.Config{Trackers: []string{addr}, Metrics: m, Proxy: node.Proxy{ID: "q", Addr: "h:2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Of(c.Stats)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(m)
+	all, err := registry.Gather()
+	if err := errors.Join(err, c.Close()); err != nil {
+		t.Fatal(err)
+	}
+	families := map[string]*dto.MetricFamily{}
+	for _, f := range all {
+		families[f.GetName()] = f
+	}
+	return families
 }
 
 func scrape(t *testing.T, url string) map[string]*dto.MetricFamily {
@@ -154,7 +182,7 @@ func queries(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	all := map[string]string{}
-	grafana := strings.NewReplacer("$__rate_interval", "5m", `"$namespace"`, `".*"`, `"$job"`, `".*"`)
+	grafana := strings.NewReplacer("$__rate_interval", "5m", `"$namespace"`, `".*"`, `"$job"`, `".*"`, `"$clients"`, `".*"`)
 	add := func(where, expr string) {
 		if all[where] != "" {
 			t.Errorf("two queries are called %q", where)
@@ -185,7 +213,7 @@ func queries(t *testing.T) map[string]string {
 }
 
 // TestQueries: every query of the dashboard and the rules asks for metrics, labels and
-// values of labels that a running tracker exports, or that a rule records.
+// values of labels that a running tracker or a client exports, or that a rule records.
 func TestQueries(t *testing.T) {
 	have := exported(t)
 	recorded := map[string]bool{}
@@ -211,7 +239,7 @@ func TestQueries(t *testing.T) {
 				switch {
 				case recorded[n.Name], n.Name == "up": // Prometheus' own
 				case family == nil:
-					t.Errorf("%s: a tracker does not export %s", where, n.Name)
+					t.Errorf("%s: neither a tracker nor a client exports %s", where, n.Name)
 				default:
 					used[family.GetName()] = true
 					for _, m := range n.LabelMatchers {
@@ -231,7 +259,7 @@ func TestQueries(t *testing.T) {
 		})
 	}
 	for name := range have { // what nobody looks at need not be exported
-		if strings.HasPrefix(name, "tracker_") && !used[name] && !slices.Contains(unwatched, name) {
+		if (strings.HasPrefix(name, "tracker_") || strings.HasPrefix(name, "pool_")) && !used[name] && !slices.Contains(unwatched, name) {
 			t.Errorf("%s is in no query", name)
 		}
 	}
@@ -239,6 +267,7 @@ func TestQueries(t *testing.T) {
 
 // unwatched are metrics for people who look for a cause.
 var unwatched = []string{
+	"pool_claims_bytes", "pool_lives",
 	"tracker_fillings_total", "tracker_gossip_keys", "tracker_gossip_members", "tracker_requests_open", "tracker_restored_proxies",
 	"tracker_seat_granting", "tracker_seat_silence_seconds", "tracker_sessions_total", "tracker_snapshot_bytes",
 }
