@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -80,4 +81,55 @@ func TestFillingUntold(t *testing.T) {
 	}); n != 0 || f.over != nil || f.parts != nil {
 		t.Errorf("%v allocations, %d fillings and %d parts are kept", n, len(f.over), len(f.parts))
 	}
+}
+
+// A tracker that joins tells what each proxy and each tracker brought, and that its
+// filling is over when its shards are open.
+func TestJoinTellsItsFilling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, x, y := settled(t, 2, "t-0", "t-1", "t-2")
+		unary := 0
+		for _, n := range nodesOf(400, anyShard)[330:] { // which the proxies have not
+			if _, err := c.at("t-0").AddNode(t.Context(), Claim{Node: n, Proxy: testProxy("z")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		told := make(chan Filling, maxFillings)
+		c.config.Filled = func(f Filling) { told <- f }
+		began := time.Now()
+		c.start("t-3")
+		c.config.Filled = nil
+		x.connect("t-3")
+		y.connect("t-3")
+		next := c.show("t-0", "t-1", "t-2", "t-3")
+		x.follow(next)
+		y.follow(next)
+		c.awaitOpen(time.Second, "t-3")
+		f := <-told
+		if held := next.Held("t-3").Len(); f.Shards != held || f.View != next.Fingerprint() || f.Took <= 0 || f.Took > time.Since(began) || f.Ago < 0 {
+			t.Errorf("filling %+v, want one of %d shards and view %v, in the last %v", f, held, next.Fingerprint(), time.Since(began))
+		}
+		from := map[string]int{}
+		for _, p := range f.Parts {
+			if p.Unary != (p.From[0] == 't') || p.Unary != (p.Bytes == 0) || p.Claims <= 0 || p.Took < 0 || p.Before < 0 || p.Took+p.Before > f.Took {
+				t.Errorf("part %+v of a filling of %v", p, f.Took)
+			}
+			from[p.From] += p.Claims
+			if p.Unary {
+				unary += p.Claims
+			}
+		}
+		ofProxies := 0
+		for _, n := range nodesOf(320, anyShard) {
+			if next.Held("t-3").Has(shardOf(n)) {
+				ofProxies++
+			}
+		}
+		if got := from["x"] + from["y"]; got != ofProxies || from["x"] == 0 || from["y"] == 0 {
+			t.Errorf("proxies brought %v claims, want %d in all", from, ofProxies)
+		}
+		if unary == 0 {
+			t.Errorf("no tracker brought unary claims: %+v", f.Parts)
+		}
+	})
 }
