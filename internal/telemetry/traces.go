@@ -80,16 +80,19 @@ func NewTraces(cfg TracesConfig) (*Traces, error) {
 func newTraces(cfg TracesConfig, sent sdktrace.SpanExporter) *Traces {
 	e := &exporter{SpanExporter: sent, endpoint: cfg.Endpoint, log: cfg.Logger}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	named := []attribute.KeyValue{
+		attribute.String("service.name", "tracker"),
+		attribute.String("service.namespace", cfg.Pool),
+		attribute.String("service.instance.id", cfg.Tracker),
+		attribute.String("service.version", buildinfo.Read().Version),
+	}
+	if cfg.Zone != "" {
+		named = append(named, attribute.String("cloud.availability_zone", cfg.Zone))
+	}
 	p := sdktrace.NewTracerProvider(
 		sdktrace.WithSampler(sdktrace.ParentBased(sampler{sdktrace.TraceIDRatioBased(cfg.Sample)})),
 		// Named in full: what the SDK would find out of the machine is for others.
-		sdktrace.WithResource(resource.NewSchemaless(
-			attribute.String("service.name", "tracker"),
-			attribute.String("service.namespace", cfg.Pool),
-			attribute.String("service.instance.id", cfg.Tracker),
-			attribute.String("service.version", buildinfo.Read().Version),
-			attribute.String("cloud.availability_zone", cfg.Zone),
-		)),
+		sdktrace.WithResource(resource.NewSchemaless(named...)),
 		sdktrace.WithBatcher(e, sdktrace.WithMaxQueueSize(maxSpans), sdktrace.WithExportTimeout(exportTime)),
 	)
 	return &Traces{p, p.Tracer(scope), e}
