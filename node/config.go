@@ -30,7 +30,7 @@ type Config struct {
 	KeepAlive time.Duration
 
 	// MaxUnaries is how many unary claims and removals a tracker holds, each of some
-	// 400 bytes; further ones are refused. Default 1,000,000.
+	// 100 bytes; further ones are refused. Default 1,000,000.
 	MaxUnaries int
 
 	// Handshakes is how many Hellos are being admitted at a time: each takes some

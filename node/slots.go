@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"iter"
 	"math"
 	"math/bits"
 	"slices"
@@ -187,6 +188,27 @@ func (s *slots) lookup(p *probe, buf []Held) []Held {
 		}
 		if ends(word) {
 			return buf
+		}
+	}
+}
+
+// row returns the slots of a key's claims, of all owners. They may not change meanwhile.
+func (s *slots) row(p *probe) iter.Seq[*slot] {
+	return func(yield func(*slot) bool) {
+		if len(s.marks) == 0 {
+			return
+		}
+		mark := markOf(p.hash)
+		for g := s.home(p.hash); ; g = s.next(g) {
+			word := s.marks[g]
+			for set := matching(word, mark); set != 0; set &= set - 1 {
+				if e := &s.all[slotOf(g, set)]; s.has(e, p) && !yield(e) {
+					return
+				}
+			}
+			if ends(word) {
+				return
+			}
 		}
 	}
 }

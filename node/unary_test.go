@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -89,10 +90,14 @@ func sortUnary(claims []UnaryClaim) []UnaryClaim {
 // meet.
 func randomUnary(rnd *rand.Rand) UnaryClaim {
 	proxy := fmt.Sprintf("p-%d", rnd.IntN(4))
+	node := fmt.Sprintf("node %d", rnd.IntN(8))
+	if rnd.IntN(2) == 0 {
+		node += " has a name that no slot has room for"
+	}
 	return UnaryClaim{
-		Node:       ID(fmt.Sprintf("node %d", rnd.IntN(8))),
+		Node:       ID(node),
 		Proxy:      Proxy{ID: ProxyID(proxy), Addr: proxy + ":1"},
-		Generation: rnd.Uint64N(2),
+		Generation: rnd.Uint64N(2) << 40,
 		Age:        time.Duration(rnd.IntN(100)) * time.Second,
 		Version:    1 + rnd.Uint64N(6),
 		Left:       time.Duration(1+rnd.IntN(5)) * 10 * time.Second,
@@ -121,7 +126,7 @@ func TestUnariesDoWhatAMapDoes(t *testing.T) {
 				if rnd.IntN(20) == 0 {
 					check("Expire", u.Expire(now), m.expire(now))
 					for i := range u.shards {
-						if s := &u.shards[i]; len(s.nodes) > 0 && !now.Before(s.due) {
+						if s := &u.shards[i]; s.set.used > 0 && now.UnixNano() >= s.due {
 							t.Fatalf("the next Expire would walk shard %d for nothing", i)
 						}
 					}
@@ -146,10 +151,16 @@ func TestUnariesDoWhatAMapDoes(t *testing.T) {
 				}
 				want = uint64(len(m.all(now, func(UnaryClaim) bool { return true })))
 				check("the count of Sums", counts, want)
+				owners, proxies := map[ProxyID]bool{}, map[Proxy]bool{}
+				for k, h := range m {
+					owners[k.proxy], proxies[h.claim.Proxy] = true, true
+				}
+				check("proxies kept", []int{len(u.owners.numbers), len(u.proxies.numbers)}, []int{len(owners), len(proxies)})
 			}
 			now = now.Add(time.Hour)
 			check("Expire at the end", u.Expire(now), m.expire(now))
 			check("Len at the end", u.Len(), 0)
+			check("proxies at the end", []int{len(u.owners.all), len(u.proxies.all)}, []int{0, 0})
 		})
 	}
 }
@@ -276,6 +287,61 @@ func TestUnarySumIsPinned(t *testing.T) {
 	want = ElementOf(ElementOf(ElementOf(ring.Hash("n"), ring.Hash("p")), 8), 1)
 	if got := u.Sums(unaryStart(), ring.FullShardSet(1)); got[0].Sum != (Sum{1, want}) {
 		t.Errorf("of a removal: got %v, want %#x", got, want)
+	}
+}
+
+// A claim says the same only with the same address, and the later one's is kept.
+func TestUnaryClaimsFollowTheirProxysAddress(t *testing.T) {
+	u, now := NewUnaries(1), unaryStart()
+	c := UnaryClaim{Node: "n", Proxy: Proxy{ID: "p", Addr: "p:1"}, Version: 1, Left: time.Minute}
+	u.Store(now, c)
+	moved := c
+	moved.Proxy.Addr = "p:2"
+	for _, c := range []UnaryClaim{moved, c} { // at equal versions the higher address, in any order
+		stored, _ := u.Store(now, c)
+		if got := u.Lookup(now, "n", nil); len(got) != 1 || got[0].Proxy != moved.Proxy || stored != (c == moved) {
+			t.Errorf("after %v: stored %v, found %v", c.Proxy, stored, got)
+		}
+	}
+	if len(u.proxies.numbers) != 1 || len(u.owners.numbers) != 1 {
+		t.Errorf("%d addresses of %d proxies are kept, want 1 of 1", len(u.proxies.numbers), len(u.owners.numbers))
+	}
+}
+
+func TestExpireGivesMemoryBack(t *testing.T) {
+	u, now := NewUnaries(1), unaryStart()
+	for i := range 1000 {
+		left := time.Minute
+		if i%10 == 0 {
+			left = time.Hour
+		}
+		u.Store(now, UnaryClaim{Node: ID(fmt.Sprint(i)), Proxy: Proxy{ID: "p", Addr: "p:1"}, Version: uint64(i + 1), Left: left})
+	}
+	now = now.Add(time.Minute)
+	if got := u.Expire(now); got != 900 || u.Len() != 100 {
+		t.Fatalf("Expire dropped %d of 900 and left %d", got, u.Len())
+	}
+	if s := &u.shards[0]; len(s.set.all) > 300 || cap(s.rows) > 300 {
+		t.Errorf("100 claims have %d slots and %d rows", len(s.set.all), cap(s.rows))
+	}
+	for i := 0; i < 1000; i += 10 {
+		if got := u.Lookup(now, ID(fmt.Sprint(i)), nil); len(got) != 1 || got[0].Version != uint64(i+1) {
+			t.Errorf("node %d is %v", i, got)
+		}
+	}
+}
+
+// BenchmarkUnaryMemory gives the live bytes of a unary claim, of a million.
+func BenchmarkUnaryMemory(b *testing.B) {
+	keys := benchKeys(1_000_000, true)
+	for b.Loop() {
+		before := liveBytes()
+		u := NewUnaries(benchShards)
+		for i, k := range keys {
+			u.Store(unaryStart(), UnaryClaim{Node: k.ID(), Proxy: Proxy{ID: "p", Addr: "p:1"}, Version: uint64(i + 1), Left: time.Minute})
+		}
+		b.ReportMetric(float64(liveBytes()-before)/float64(len(keys)), "B/claim")
+		runtime.KeepAlive(u)
 	}
 }
 

@@ -49,7 +49,7 @@ func allLimits() []limit {
 		{"max-hops", "unary calls under way that concern other trackers", func(l *limits) *int { return &l.hops }, false},
 		{"max-claims-per-proxy", "claims of one proxy", func(l *limits) *int { return &l.claimsPerProxy }, false},
 		{"max-claims-per-node", "proxies that claim one node without a session, and claims of a node that are told", func(l *limits) *int { return &l.claimsPerNode }, false},
-		{"max-unary-claims", "claims and removals without a session, some 400 bytes each", func(l *limits) *int { return &l.unaries }, false},
+		{"max-unary-claims", "claims and removals without a session, some 100 bytes each", func(l *limits) *int { return &l.unaries }, false},
 		{"max-table-bytes", "memory of the claims of sessions; above it the proxy with the most is slowed down, and what is new is refused. Default: half of GOMEMLIMIT where that is set, else none",
 			func(l *limits) *int { return &l.tableSize }, true},
 	}
