@@ -75,21 +75,18 @@ func (t *Tracker) writeAll(ctx context.Context, c UnaryClaim) (Written, error) {
 	if err := ctx.Err(); err != nil {
 		return Written{}, err
 	}
+	p := t.snap.Load().Placement
+	// A tracker that holds the shard alone waits for nobody, and is done sooner than a
+	// timer is set.
+	if p != nil && slices.Equal(p.List(p.ShardOf(string(c.Node))), []ring.MemberID{t.self.ID}) {
+		if w, again, err := t.writeOnce(ctx, p, &c); !again {
+			return w, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, callWait)
 	defer cancel()
-	var w Written
-	var err error
 	for backoff := minBackoff; ; backoff = min(2*backoff, mostBackoff) {
-		p := t.snap.Load().Placement
-		if p == nil {
-			return w, fmt.Errorf("this tracker has no view yet: %w", ErrUnavailable)
-		}
-		sh := p.ShardOf(string(c.Node))
-		// Anew at each try: others write this claim too, and go on meanwhile.
-		c.Version = max(c.Version, uint64(time.Now().UnixMicro()), t.unaries.Versions(c.Node, c.Proxy.ID)+1)
-		req := StoreRequest{ListSum: p.ListSum(sh), Claim: c}
-		var again bool
-		w, c.Version, again, err = t.writeList(ctx, p.List(sh), req)
+		w, again, err := t.writeOnce(ctx, t.snap.Load().Placement, &c)
 		if !again {
 			return w, err
 		}
@@ -99,6 +96,19 @@ func (t *Tracker) writeAll(ctx context.Context, c UnaryClaim) (Written, error) {
 		case <-time.After(rand.N(backoff)):
 		}
 	}
+}
+
+// writeOnce writes to the list that a placement, or none, gives. again says that
+// another try may do better, with the version that c then has.
+func (t *Tracker) writeOnce(ctx context.Context, p *ring.Placement, c *UnaryClaim) (w Written, again bool, err error) {
+	if p == nil {
+		return w, false, fmt.Errorf("this tracker has no view yet: %w", ErrUnavailable)
+	}
+	sh := p.ShardOf(string(c.Node))
+	// Anew at each try: others write this claim too, and go on meanwhile.
+	c.Version = max(c.Version, uint64(time.Now().UnixMicro()), t.unaries.Versions(c.Node, c.Proxy.ID)+1)
+	w, c.Version, again, err = t.writeList(ctx, p.List(sh), StoreRequest{ListSum: p.ListSum(sh), Claim: *c})
+	return w, again, err
 }
 
 // writeList writes to a list once. again says that another try may do better, with
@@ -111,16 +121,20 @@ func (t *Tracker) writeList(ctx context.Context, list []ring.MemberID, req Store
 	answers := make([]answer, len(list))
 	var wg sync.WaitGroup
 	for i, id := range list {
+		if id == t.self.ID {
+			continue
+		}
 		wg.Go(func() {
 			a := &answers[i]
-			if id == t.self.ID {
-				a.StoreReply, a.err = t.Store(ctx, req)
-			} else if p := t.peer(id); p != nil {
+			if p := t.peer(id); p != nil {
 				a.StoreReply, a.err = p.Store(ctx, req)
 			} else {
 				a.err = fmt.Errorf("holder %s: %w", id, ErrUnavailable)
 			}
 		})
+	}
+	if i := slices.Index(list, t.self.ID); i >= 0 { // while the others are asked
+		answers[i].StoreReply, answers[i].err = t.Store(ctx, req)
 	}
 	wg.Wait()
 	w.Replicas, version = len(list), req.Claim.Version
