@@ -17,8 +17,8 @@ func WithStatsHandler(h stats.Handler) Option {
 	return func(o *options) { o.stats = h }
 }
 
-// WithServerStatsHandler tells h of the unary calls that the server takes, those
-// that it refuses included; see WithStatsHandler.
+// WithServerStatsHandler tells h of the unary calls that the server takes, but not of
+// those that find no room; see WithStatsHandler.
 func WithServerStatsHandler(h stats.Handler) ServerOption {
 	return func(cfg *serverConfig) { cfg.stats = h }
 }
