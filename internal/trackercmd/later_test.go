@@ -3,7 +3,9 @@ package trackercmd_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -35,7 +37,7 @@ func TestLaterPeers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	tracker, peering := pb.NewNodeTrackerClient(conn), pb.NewPeeringClient(conn)
 
@@ -124,29 +126,51 @@ func key(t *testing.T, id node.ID) node.Key {
 	return k
 }
 
-// A laterSession is that of a proxy of a later release.
+// A laterSession is that of a proxy of a later release. It says every half a second that
+// it is alive: on a slow machine it would else be taken for dead.
 type laterSession struct {
 	t      *testing.T
 	stream pb.NodeTracker_SessionClient
+
+	mu sync.Mutex // held to send: one at a time
 }
 
 // openSession says Hello, and waits for the Welcome.
 func openSession(ctx context.Context, t *testing.T, c pb.NodeTrackerClient, id string) *laterSession {
 	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
 	stream, err := c.Session(ctx)
 	if err != nil {
+		cancel()
 		t.Fatal(err)
 	}
-	s := &laterSession{t, stream}
+	s := &laterSession{t: t, stream: stream}
 	s.send(later(&pb.ProxyFrame{Said: &pb.ProxyFrame_Hello{Hello: later(&pb.Hello{
 		Proxy: later(&pb.Proxy{Id: id, Addr: "192.0.2.2:3022"}), Incarnation: later(&pb.Incarnation{Number: 1, Random: 1}), HasClaims: true,
 	})}}))
+	var alive sync.WaitGroup
+	alive.Go(func() {
+		for tick := time.NewTicker(500 * time.Millisecond); ; {
+			select {
+			case <-ctx.Done():
+				tick.Stop()
+				return
+			case <-tick.C:
+				s.mu.Lock()
+				_ = stream.Send(&pb.ProxyFrame{}) // await says why the session ended
+				s.mu.Unlock()
+			}
+		}
+	})
+	t.Cleanup(func() { cancel(); alive.Wait() })
 	s.await("the Welcome", func(f *pb.TrackerFrame) bool { return f.GetWelcome() != nil })
 	return s
 }
 
 func (s *laterSession) send(f *pb.ProxyFrame) {
 	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.stream.Send(f); err != nil {
 		s.t.Fatal(err)
 	}
