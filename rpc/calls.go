@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -122,18 +121,7 @@ func (m *methodCounts) calls(method, class string) Calls {
 	return s
 }
 
-// unary and stream go before all other interceptors, so that what those refuse is
-// counted.
-func (c *callCounts) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	m := c.of(info.FullMethod)
-	m.open.Add(1)
-	began := time.Now()
-	resp, err := handler(ctx, req)
-	m.took.Observe(time.Since(began))
-	m.end(err)
-	return resp, err
-}
-
+// stream goes before all other interceptors, so that what those refuse is counted.
 func (c *callCounts) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	m := c.of(info.FullMethod)
 	m.open.Add(1)

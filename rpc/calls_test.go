@@ -139,7 +139,8 @@ func (echo) Send(*node.FindReply) error       { return nil }
 // TestCallsOfRefused: what a handler refuses is counted by its code.
 func TestCallsOfRefused(t *testing.T) {
 	counts := newCallCounts()
-	_, err := counts.unary(context.Background(), nil, &grpc.UnaryServerInfo{FullMethod: "/x/y"}, func(context.Context, any) (any, error) { return nil, encodeError(node.ErrHasSession) })
+	b := &border{counts: counts}
+	_, err := b.unary(context.Background(), nil, &grpc.UnaryServerInfo{FullMethod: "/x/y"}, func(context.Context, any) (any, error) { return nil, encodeError(node.ErrHasSession) })
 	if err == nil {
 		t.Fatal("the refusal was lost")
 	}

@@ -142,14 +142,6 @@ func (g *gate) leave(ctx context.Context, method string, err error) error {
 	return err
 }
 
-func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if err := g.enter(ctx, info.FullMethod); err != nil {
-		return nil, g.leave(ctx, info.FullMethod, err)
-	}
-	resp, err := handler(ctx, req)
-	return resp, g.leave(ctx, info.FullMethod, err)
-}
-
 func (g *gate) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	err := g.enter(s.Context(), info.FullMethod)
 	if err == nil {

@@ -102,14 +102,14 @@ func NewServer(svc node.Service, opts ...ServerOption) *Server {
 	limits := cfg.limits.withDefaults()
 	d := newDoor(cfg.creds, limits, cfg.identities)
 	counts := newCallCounts()
-	unary := []grpc.UnaryServerInterceptor{counts.unary, recoverUnary(cfg.log)}
 	stream := []grpc.StreamServerInterceptor{counts.stream, recoverStream(cfg.log)}
 	var g *gate
 	if cfg.identities != nil {
 		g = &gate{log: cfg.log}
-		unary, stream = append(unary, g.unary), append(stream, g.stream)
+		stream = append(stream, g.stream)
 	}
 	stream = append(stream, d.stream)
+	border := &border{counts: counts, log: cfg.log, gate: g}
 	serverOptions := []grpc.ServerOption{
 		grpc.Creds(d),
 		grpc.ConnectionTimeout(limits.HandshakeTime),
@@ -127,7 +127,7 @@ func NewServer(svc node.Service, opts ...ServerOption) *Server {
 		// flood.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
 		grpc.InTapHandle(d.tap(counts)),
-		grpc.ChainUnaryInterceptor(unary...),
+		grpc.UnaryInterceptor(border.unary),
 		grpc.ChainStreamInterceptor(stream...),
 	}
 	if cfg.stats != nil {
@@ -225,13 +225,6 @@ func blaming(d grpc.ServiceDesc) *grpc.ServiceDesc {
 		}
 	}
 	return &d
-}
-
-func recoverUnary(log *slog.Logger) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (_ any, err error) {
-		defer recovered(log, info.FullMethod, &err)
-		return handler(ctx, req)
-	}
 }
 
 func recoverStream(log *slog.Logger) grpc.StreamServerInterceptor {
