@@ -89,3 +89,37 @@ func TestLookupAllocations(t *testing.T) {
 		}
 	}
 }
+
+// A lookup that the cache answers takes its claims at most.
+func TestCachedLookupAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector a sync.Pool forgets at random")
+	}
+	w := newWorld(t, 1, 64)
+	w.setView("a", "b", "c")
+	result := node.FindResult{Answer: node.Found, View: w.sums().Fingerprint, Claims: []node.Claim{{Node: "n", Proxy: node.Proxy{ID: "p"}}}}
+	p := &prompt{nil, result, make(chan *rpc.Ask, 2*batchAtOnce)}
+	go p.answer()
+	defer close(p.asks)
+	cfg := Config{Trackers: []string{"a"}, CacheFound: time.Hour, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
+	c, err := open(t.Context(), cfg.withDefaults(), func(addr string) (conn, finder, error) {
+		f := w.trackers[ring.MemberID(addr)]
+		return f, &prompt{f, result, p.asks}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = node.ID("00000000-0000-4000-8000-000000000001")
+	look := func() {
+		if got, claims, err := c.Lookup(t.Context(), id); got != node.Found || len(claims) != 1 || err != nil {
+			t.Fatalf("%v, %v, %v", got, claims, err)
+		}
+	}
+	look()
+	if n := testing.AllocsPerRun(1000, look); n > 2 {
+		t.Errorf("a lookup that the cache answers allocates %v times, want at most twice", n)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
