@@ -1,6 +1,6 @@
 # Every verb but build and clean is a step of .ci/run, where the commands are.
 
-.PHONY: help build test manifests image compose race lint generate generated fuzz bench page load chaos soak mutations vulncheck bench-peers bench-page alerts release check clean
+.PHONY: help build test manifests image compose race lint generate generated fuzz bench bench-all bench-bounds page load chaos soak mutations vulncheck bench-peers bench-page alerts release check clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' Makefile
@@ -35,8 +35,14 @@ generated: ## check that the generated code is current
 fuzz: ## run each fuzz target for FUZZTIME (default 5s)
 	@.ci/run fuzz
 
-bench: ## run the benchmarks matching BENCH (default all) ten times, and sum up with benchstat
+bench: ## compare the hot paths with the commit BASE (default origin/main or HEAD~1) by benchstat
 	@.ci/run bench
+
+bench-all: ## run the benchmarks matching BENCH (default all) ten times, and sum up with benchstat
+	@.ci/run bench-all
+
+bench-bounds: ## run the benchmarks of what is bounded in docs/benchmarks.md
+	@.ci/run bench-bounds
 
 page: ## test the web page in Chromium; SCREENSHOT=docs/page.png writes a picture of it
 	@.ci/run page
