@@ -301,7 +301,12 @@ func (t *Tracker) GetProxies(ctx context.Context, id ID) (Answer, []Claim, error
 }
 
 func (t *Tracker) lookHere(k Key) (FindResult, *lease.Snapshot) {
-	l := lookup{t: t}
+	l, ok := t.lookups.Get().(*lookup)
+	if !ok {
+		l = &lookup{t: t}
+	}
+	defer t.lookups.Put(l)
+	l.clear()
 	l.add(k)
 	snap := l.run()
 	return l.result(snap), snap

@@ -21,6 +21,7 @@ type Tracker struct {
 
 	table   *Table
 	unaries *Unaries
+	lookups sync.Pool // of *lookup, for single ones
 	lives   *lives
 	epoch   time.Time // that Value.Stamp counts from
 	started time.Time
