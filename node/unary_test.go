@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -358,5 +359,34 @@ func BenchmarkUnaryStore(b *testing.B) {
 		c := UnaryClaim{Node: ids[i%len(ids)], Proxy: Proxy{ID: "p", Addr: "p:1"}, Version: uint64(i + 1), Left: time.Minute}
 		u.Store(unaryStart(), c)
 		i++
+	}
+}
+
+// TestUnariesConcurrently: nothing is lost or kept where many store, look up and expire
+// at the same time. It is for the race detector.
+func TestUnariesConcurrently(t *testing.T) {
+	u, now := NewUnaries(testShards), unaryStart()
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(w), 1))
+			for i := range 500 {
+				c := randomUnary(rnd)
+				u.Store(now, c)
+				u.Lookup(now, c.Node, nil)
+				u.Versions(c.Node, c.Proxy.ID)
+				if i%50 == 0 {
+					u.Expire(now.Add(20 * time.Second))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := len(u.Sums(now, ring.FullShardSet(testShards))); got == 0 {
+		t.Error("nothing is held")
+	}
+	u.Expire(now.Add(time.Hour))
+	if u.Len() != 0 || len(u.owners.all) != 0 || len(u.proxies.all) != 0 {
+		t.Errorf("%d claims, %d proxies and %d addresses are left", u.Len(), len(u.owners.all), len(u.proxies.all))
 	}
 }
