@@ -23,6 +23,10 @@ const (
 	idleTalkPerSecond = 200
 	talkPerAnswer     = 4
 
+	// afterEnd is what DATA costs of those where its stream has ended: honest clients have
+	// a window of them under way when a session ends.
+	afterEnd = 1. / 8
+
 	// cancels is how many streams a client may reset that have not ended, and
 	// cancelsPerSecond how many more each second. Answers allow no more of these: to begin
 	// what is dropped at once is the cheaper for the client.
@@ -220,29 +224,31 @@ func (g *guard) asked(f frameHeader) {
 			g.pad = -1
 		}
 		if f.length == 0 && f.flags&flagEndStream == 0 {
-			g.talkLocked()
+			g.talkLocked(1)
 		}
 		if s := g.streams[f.stream]; s != nil && f.length > 0 {
 			s.held += pieceBytes
 			g.halfLocked(pieceBytes)
+		} else if s == nil && f.stream > g.last {
+			g.talkLocked(1)
 		} else if s == nil {
-			g.talkLocked()
+			g.talkLocked(afterEnd)
 		}
 	case frameReset:
 		if g.streams[f.stream] == nil {
-			g.talkLocked()
-		} else if !g.cancels.take() {
+			g.talkLocked(1)
+		} else if !g.cancels.take(1) {
 			g.abuseLocked()
 		}
 		g.endLocked(f.stream)
 	default:
-		g.talkLocked()
+		g.talkLocked(1)
 	}
 }
 
 // talkLocked counts a frame that brings nothing.
-func (g *guard) talkLocked() {
-	if !g.talk.take() {
+func (g *guard) talkLocked(cost float64) {
+	if !g.talk.take(cost) {
 		g.abuseLocked()
 	}
 }
@@ -266,18 +272,18 @@ func newAllowance(most, perSecond float64) allowance {
 	return allowance{most: most, perSecond: perSecond, left: most, at: time.Now()}
 }
 
-// take reports whether it may be done once more. The clock is read where nothing is
-// left.
-func (a *allowance) take() bool {
-	if a.left < 1 {
+// take reports whether it may be done cost times more. The clock is read where nothing
+// is left.
+func (a *allowance) take(cost float64) bool {
+	if a.left < cost {
 		now := time.Now()
 		a.add(now.Sub(a.at).Seconds() * a.perSecond)
 		a.at = now
 	}
-	if a.left < 1 {
+	if a.left < cost {
 		return false
 	}
-	a.left--
+	a.left -= cost
 	return true
 }
 

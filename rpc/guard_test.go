@@ -85,10 +85,15 @@ func TestIdleTalk(t *testing.T) {
 		most int
 		more int // that answers and a second allow
 	}{
-		"pings":                 {ping, idleTalk, talkPerAnswer + idleTalkPerSecond},
-		"settings":              {func(s *script) { must(s.WriteSettings()) }, idleTalk, talkPerAnswer + idleTalkPerSecond},
-		"empty data":            {func(s *script) { must(s.WriteData(1, false, nil)) }, idleTalk, talkPerAnswer + idleTalkPerSecond},
-		"data of no stream":     {func(s *script) { must(s.WriteData(3, false, []byte("x"))) }, idleTalk, talkPerAnswer + idleTalkPerSecond},
+		"pings":             {ping, idleTalk, talkPerAnswer + idleTalkPerSecond},
+		"settings":          {func(s *script) { must(s.WriteSettings()) }, idleTalk, talkPerAnswer + idleTalkPerSecond},
+		"empty data":        {func(s *script) { must(s.WriteData(1, false, nil)) }, idleTalk, talkPerAnswer + idleTalkPerSecond},
+		"data of no stream": {func(s *script) { must(s.WriteData(3, false, []byte("x"))) }, idleTalk, talkPerAnswer + idleTalkPerSecond},
+		"data after the end": {func(s *script) {
+			for range 8 {
+				must(s.WriteData(0, false, []byte("x")))
+			}
+		}, idleTalk, talkPerAnswer + idleTalkPerSecond},
 		"continuations":         {func(s *script) { must(s.WriteContinuation(1, false, nil)) }, idleTalk, talkPerAnswer + idleTalkPerSecond},
 		"unknown frames":        {func(s *script) { must(s.WriteRawFrame(77, 0, 1, []byte("x"))) }, idleTalk, talkPerAnswer + idleTalkPerSecond},
 		"resets of no stream":   {func(s *script) { must(s.WriteRSTStream(3, 0)) }, idleTalk, talkPerAnswer + idleTalkPerSecond},
