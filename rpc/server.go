@@ -124,6 +124,8 @@ func NewServer(svc node.Service, opts ...ServerOption) *Server {
 		grpc.MaxSendMsgSize(MaxMessageBytes),
 		grpc.MaxConcurrentStreams(uint32(limits.Streams)),
 		grpc.MaxHeaderListSize(headerBytes),
+		//lint:ignore SA1019 nothing else keeps a server from what any package of the program has registered
+		grpc.RPCDecompressor(compressedNot{}),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.ReadBufferSize(bufferBytes),

@@ -221,7 +221,7 @@ func attacks() []attack {
 		{name: "messages past the limit", ends: "status 8", run: calls(getProxies, answered(message(0, 4<<20+1, nil)))},
 		{name: "messages of 4 GiB", ends: "status 8", run: calls(getProxies, answered(message(0, math.MaxUint32, nil)))},
 		{name: "compressed without an encoding", ends: "status 13", run: calls(getProxies, answered(zeros))},
-		{name: "compression bombs", ends: "status 12", run: calls(getProxies, answered(zeros), hpack.HeaderField{Name: "grpc-encoding", Value: "gzip"})},
+		{name: "compression bombs", ends: "status 13", run: calls(getProxies, answered(zeros), hpack.HeaderField{Name: "grpc-encoding", Value: "gzip"})},
 		{name: "a flag of no meaning", ends: "status 13", run: calls(getProxies, answered(message(7, 0, nil)))},
 		{name: "noise for messages", ends: "status 3", run: calls(getProxies, func() []byte { return whole(append([]byte{0xff}, noise(200)...)) })},
 		{name: "messages of another method", ends: "status 3", run: calls(getProxies, answered(encoded(&pb.FindRequest{View: 1})))},
