@@ -9,7 +9,7 @@ import (
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 )
 
-var write = flag.Bool("write", false, "write monitoring/prometheusrule.yaml")
+var write = flag.Bool("write", false, "write monitoring/prometheusrule.yaml and chart/files")
 
 // kustomize cannot put a file into an object but as a text, so the rules are there twice.
 func TestPrometheusRule(t *testing.T) {
@@ -26,17 +26,35 @@ func TestPrometheusRule(t *testing.T) {
 			want.WriteString("  " + line)
 		}
 	}
+	same(t, object, want.String())
+}
+
+// A chart has no files from outside of it, and links do not survive archives and checkouts
+// everywhere: the chart has copies.
+func TestChartFiles(t *testing.T) {
+	for _, name := range []string{"rules.yaml", "dashboard.json"} {
+		text, err := os.ReadFile("monitoring/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "chart/files/"+name, string(text))
+	}
+}
+
+// same checks what is in a file that is written from others, or writes it.
+func same(t *testing.T, file, want string) {
+	t.Helper()
 	if *write {
-		if err := os.WriteFile(object, []byte(want.String()), 0o666); err != nil {
+		if err := os.WriteFile(file, []byte(want), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := os.ReadFile(object)
+	got, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(got) != want.String() {
-		t.Errorf("%s is not %s as an object; write it with -write", object, rules)
+	if string(got) != want {
+		t.Errorf("%s is not what it is made from; write it by: go -C k8s test . -run 'TestPrometheusRule|TestChartFiles' -write", file)
 	}
 }
 
