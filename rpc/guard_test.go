@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,7 @@ type script struct {
 	net.Conn
 	bytes.Buffer
 	*http2.Framer
-	closed bool
+	closed atomic.Bool
 }
 
 func newScript() *script {
@@ -32,7 +33,7 @@ func newScript() *script {
 
 func (s *script) Read(b []byte) (int, error)  { return s.Buffer.Read(b) }
 func (s *script) Write(b []byte) (int, error) { return len(b), nil }
-func (s *script) Close() error                { s.closed = true; return nil }
+func (s *script) Close() error                { s.closed.Store(true); return nil }
 
 // said has the guard read all that was written.
 func (s *script) said(g *guard) error {
@@ -216,7 +217,7 @@ func TestShutWindows(t *testing.T) {
 					must(s.said(g))
 				}
 				synctest.Wait()
-				if s.closed {
+				if s.closed.Load() {
 					t.Fatal("closed before its time")
 				}
 				if test.slow > 0 {
@@ -225,10 +226,10 @@ func TestShutWindows(t *testing.T) {
 					time.Sleep(3 * most)
 				}
 				synctest.Wait()
-				if s.closed != (test.slow > 0) {
-					t.Errorf("closed after %v: %v", time.Since(began), s.closed)
+				if s.closed.Load() != (test.slow > 0) {
+					t.Errorf("closed after %v: %v", time.Since(began), s.closed.Load())
 				}
-				if slow := d.slow.Load(); (slow == 1) != s.closed {
+				if slow := d.slow.Load(); (slow == 1) != s.closed.Load() {
 					t.Errorf("%d were counted as slow", slow)
 				}
 				must(g.Close())
@@ -287,7 +288,7 @@ func TestGreediestGoes(t *testing.T) {
 	for i, n := range []int{4000, 2000, 2500, 1500} {
 		must(half(i, n))
 	}
-	if slices.ContainsFunc(scripts, func(s *script) bool { return s.closed }) {
+	if slices.ContainsFunc(scripts, func(s *script) bool { return s.closed.Load() }) {
 		t.Fatal("at the limit somebody was closed")
 	}
 	s := scripts[0]
@@ -295,7 +296,7 @@ func TestGreediestGoes(t *testing.T) {
 	must(s.said(guards[0]))
 	var closed []bool
 	for _, s := range scripts {
-		closed = append(closed, s.closed)
+		closed = append(closed, s.closed.Load())
 	}
 	if diff := cmp.Diff([]bool{false, false, true, false}, closed); diff != "" {
 		t.Errorf("past the limit were closed (-want +got):\n%s", diff)
