@@ -83,7 +83,7 @@ func matching(word, mark uint64) uint64 {
 func unused(word uint64) uint64 { return ^word & highs }
 
 // ends reports whether a word has an empty slot.
-func ends(word uint64) bool { return (word-ones)&^word&highs != 0 }
+func ends(word uint64) bool { return matching(word, markEmpty) != 0 }
 
 // A probe is a key in the form of slots.
 type probe struct {
@@ -134,6 +134,8 @@ func (s *slots) next(g int) int {
 // slotOf is the slot of a group that the lowest bit of a set of marks is of.
 func slotOf(g int, set uint64) int { return g*groupSlots + bits.TrailingZeros64(set)/8 }
 
+func (s *slots) markAt(i int) uint64 { return s.marks[i/groupSlots] >> (i % groupSlots * 8) & 0xff }
+
 func (s *slots) mark(i int, mark uint64) {
 	word, shift := &s.marks[i/groupSlots], i%groupSlots*8
 	*word = *word&^(0xff<<shift) | mark<<shift
@@ -175,21 +177,10 @@ func (s *slots) find(p *probe, o Owner) (i int, ok bool) {
 }
 
 func (s *slots) lookup(p *probe, buf []Held) []Held {
-	if len(s.marks) == 0 {
-		return buf
+	for e := range s.row(p) {
+		buf = append(buf, Held{Owner: e.owner(), Value: s.value(e)})
 	}
-	mark := markOf(p.hash)
-	for g := s.home(p.hash); ; g = s.next(g) {
-		word := s.marks[g]
-		for set := matching(word, mark); set != 0; set &= set - 1 {
-			if e := &s.all[slotOf(g, set)]; s.has(e, p) {
-				buf = append(buf, Held{Owner: e.owner(), Value: s.value(e)})
-			}
-		}
-		if ends(word) {
-			return buf
-		}
-	}
+	return buf
 }
 
 // row returns the slots of a key's claims, of all owners. They may not change meanwhile.
@@ -234,7 +225,7 @@ func (s *slots) put(seed maphash.Seed, p *probe, o Owner, v Value) (old Value, h
 		s.resize(seed, sized(s.used+1))
 		i = s.vacant(p.hash)
 	}
-	if s.marks[i/groupSlots]>>(i%groupSlots*8)&0xff == markDead {
+	if s.markAt(i) == markDead {
 		s.dead--
 	}
 	s.mark(i, markOf(p.hash))

@@ -206,7 +206,7 @@ func (d *duel) sound(s *slots) {
 	used, dead, text, wide := 0, 0, 0, 0
 	for i := range s.all {
 		e := &s.all[i]
-		mark := s.marks[i/groupSlots] >> (i % groupSlots * 8) & 0xff
+		mark := s.markAt(i)
 		if e.empty() {
 			if mark == markDead {
 				dead++
