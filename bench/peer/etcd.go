@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/trackerpool/trackerpool/bench/load"
+	"github.com/trackerpool/trackerpool/internal/freeport"
 )
 
 // An etcd is a cluster of one, its data in memory where the machine has a directory
@@ -49,7 +50,7 @@ func (e *etcd) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("etcd: %w", ErrMissing)
 	}
-	ports, err := freePorts(2)
+	ports, err := freeport.Ports(2)
 	if err != nil {
 		return err
 	}

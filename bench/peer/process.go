@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/trackerpool/trackerpool/internal/freeport"
 )
 
 // readyTime is within which a server that was started answers.
@@ -76,7 +78,7 @@ func (s *server) run(ctx context.Context, program string, args func(port string)
 	if err != nil {
 		return fmt.Errorf("%s: %w", program, ErrMissing)
 	}
-	ports, err := freePorts(1)
+	ports, err := freeport.Ports(1)
 	if err != nil {
 		return err
 	}
@@ -174,27 +176,6 @@ func (p *Process) Resident() (now, peak int64, err error) {
 		return 0, 0, fmt.Errorf("process %d does not tell its memory", p.cmd.Process.Pid)
 	}
 	return now, peak, nil
-}
-
-// freePorts returns ports of loopback that are free now, for TCP and UDP.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			continue // somebody has the UDP port of that number
-		}
-		defer u.Close()
-		if ports = append(ports, l.Addr().(*net.TCPAddr).Port); len(ports) == n {
-			return ports, nil
-		}
-	}
-	return nil, errors.New("no port is free for both TCP and UDP")
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

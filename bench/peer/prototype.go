@@ -5,6 +5,7 @@ import (
 
 	"github.com/trackerpool/trackerpool/access"
 	"github.com/trackerpool/trackerpool/bench/load"
+	"github.com/trackerpool/trackerpool/internal/freeport"
 	"github.com/trackerpool/trackerpool/rpc"
 )
 
@@ -38,7 +39,7 @@ func (p *protoserver) Modes() Modes {
 func (p *protoserver) Version(context.Context) string { return "bench/prototype" }
 
 func (p *protoserver) Start(ctx context.Context) error {
-	ports, err := freePorts(1)
+	ports, err := freeport.Ports(1)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/trackerpool/trackerpool/bench/load"
+	"github.com/trackerpool/trackerpool/internal/freeport"
 )
 
 // TTLs in seconds: one that outlasts a run, and one that Keep renews as often as the
@@ -251,7 +252,7 @@ func (o *olric) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.program, ErrMissing)
 	}
-	ports, err := freePorts(2)
+	ports, err := freeport.Ports(2)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/trackerpool/trackerpool/access"
 	"github.com/trackerpool/trackerpool/bench/load"
+	"github.com/trackerpool/trackerpool/internal/freeport"
 	"github.com/trackerpool/trackerpool/node"
 	"github.com/trackerpool/trackerpool/pool"
 	"github.com/trackerpool/trackerpool/ring"
@@ -71,7 +72,7 @@ func (t *tracker) Start(ctx context.Context) error {
 		return fmt.Errorf("tracker: %w", ErrMissing)
 	}
 	if t.port == 0 { // later lives have the same addresses: proxies know them
-		ports, err := freePorts(3)
+		ports, err := freeport.Ports(3)
 		if err != nil {
 			return err
 		}
