@@ -182,14 +182,17 @@ func startPool(t *testing.T) *testPool {
 	return p
 }
 
-// settle waits until all agree, nothing keeps a shard from opening, and there are so
-// many copies: none is left with a former holder.
+// settle waits until all agree, the proxy too, nothing keeps a shard from opening, and
+// there are so many copies: none is left with a former holder.
 func (p *testPool) settle(t *testing.T, copies int) {
 	t.Helper()
 	eventually(t, func() error {
 		var m memberList
 		if err := p.ask(t, &m, "members"); err != nil {
 			return err
+		}
+		if v := p.proxy.Placement().Fingerprint().String(); v != m.View {
+			return fmt.Errorf("the proxy goes by view %s, the trackers by %s", v, m.View)
 		}
 		left := copies
 		for _, e := range m.Members {
