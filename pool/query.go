@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/trackerpool/trackerpool/node"
@@ -144,15 +145,20 @@ func (b *batch) step(q *query) (found lookup, over bool) {
 	if q.won != nil {
 		return lookup{answer: node.Found, claims: node.MergeClaims(nil, q.won.Result.Claims)}, true
 	}
-	if q.stage != askFormer && b.askRest(q, askAll, q.question.List) {
+	switch {
+	case q.stage == askFormer:
+	case q.stage == askFirst && b.unknown(q):
+		// Where one holder cannot say yet, the others seldom can: shards are moving.
+		if b.askRest(q, askFormer, append(q.o.formerHolders(q.shard), q.question.List...)) {
+			return lookup{}, false
+		}
+	case b.askRest(q, askAll, q.question.List):
 		return lookup{}, false
 	}
 	replies := b.repliesTo(q)
 	answer, claims, moved := q.question.Merge(replies)
-	if answer == node.Unknown && q.stage != askFormer {
-		if former := q.o.formerHolders(q.shard, replies); len(former) > 0 && b.askRest(q, askFormer, former) {
-			return lookup{}, false
-		}
+	if answer == node.Unknown && q.stage != askFormer && b.askRest(q, askFormer, q.o.formerHolders(q.shard)) {
+		return lookup{}, false
 	}
 	if answer != node.Unknown {
 		return lookup{answer: answer, claims: claims}, true
@@ -180,6 +186,13 @@ func (b *batch) step(q *query) (found lookup, over bool) {
 	q.again = true
 	b.parked = append(b.parked, q)
 	return lookup{}, false
+}
+
+// unknown reports whether a tracker has answered UNKNOWN.
+func (b *batch) unknown(q *query) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(q.asks, func(a *ask) bool { return a.over && a.Err == nil && a.Result.Answer == node.Unknown })
 }
 
 // askRest asks all of a list who have not been asked. It reports whether there are

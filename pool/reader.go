@@ -159,25 +159,12 @@ func (c *Client) nearest(o *outlook, list []ring.MemberID) (first, second *link)
 	return first, second
 }
 
-func hasReply(replies []node.Reply, id ring.MemberID) bool {
-	for i := range replies {
-		if replies[i].From == id {
-			return true
-		}
-	}
-	return false
-}
-
-// formerHolders returns who held a shard in the views of the last two terms and has
-// not replied.
-func (o *outlook) formerHolders(shard ring.Shard, replies []node.Reply) []ring.MemberID {
+// formerHolders returns who held a shard in the views of the last two terms, some of
+// them more than once.
+func (o *outlook) formerHolders(shard ring.Shard) []ring.MemberID {
 	var former []ring.MemberID
 	for _, p := range o.former {
-		for _, id := range p.List(shard) {
-			if !hasReply(replies, id) {
-				former = append(former, id)
-			}
-		}
+		former = append(former, p.List(shard)...)
 	}
 	return former
 }

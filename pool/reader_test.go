@@ -293,12 +293,12 @@ func TestStaleViewCostsOneRoundTrip(t *testing.T) {
 			t.Error("the view was not taken")
 		}
 
-		// While UNKNOWN, the former holder is asked for FOUND too.
+		// While UNKNOWN, the former holder is asked for FOUND too, with the others.
 		for _, f := range []*fake{second, other, d} {
 			f.answers(ms, node.Unknown)
 		}
 		first.answers(ms, node.Found, "p1")
-		looksUp(t, c, node.Found, 10*ms, "p1")
+		looksUp(t, c, node.Found, 2*ms, "p1")
 		time.Sleep(w.term.Forgotten() + 2*time.Second)
 		looksUp(t, c, node.Unknown, 10*ms)
 	})
