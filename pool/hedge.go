@@ -18,8 +18,9 @@ type hedger struct {
 	perOne  int64        // budget that a lookup earns
 	budget  atomic.Int64 // of which a second ask costs hedgeCost
 	turn    atomic.Uint32
-	singles sync.Pool // of *batch, each with one query
-	manies  sync.Pool // of *batch, for LookupMany
+	longest atomic.Int64 // for how long the oldest lookup has waited at the last tick, in nanoseconds
+	singles sync.Pool    // of *batch, each with one query
+	manies  sync.Pool    // of *batch, for LookupMany
 	lists   [hedgeLists]batches
 }
 
@@ -131,6 +132,7 @@ func (h *hedger) any() bool {
 
 // hedgeOnce looks after all lookups once, and reports whether there are any.
 func (c *Client) hedgeOnce(now time.Time) (some bool) {
+	var longest time.Duration
 	for _, l := range c.view.Load().links {
 		l.outlier.listen(now)
 	}
@@ -139,13 +141,16 @@ func (c *Client) hedgeOnce(now time.Time) (some bool) {
 		in.mu.Lock()
 		for b := in.head.next; b != &in.head; b = b.next {
 			some = true
-			if now.Sub(b.began) < minHedgeDelay { // so have all after it
+			waited := now.Sub(b.began)
+			longest = max(longest, waited)
+			if waited < minHedgeDelay { // so have all after it
 				break
 			}
 			b.lookAfter(now)
 		}
 		in.mu.Unlock()
 	}
+	c.hedge.longest.Store(int64(longest))
 	return some
 }
 
