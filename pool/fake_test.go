@@ -59,6 +59,7 @@ type fake struct {
 	renews   int
 	differs  int
 	released int
+	replaced int // claims in Replaces
 	last     node.Renew
 	answer   func(node.Key) (node.FindResult, error)
 	finds    int
@@ -370,6 +371,7 @@ func (s *fakeSession) replaceLocked(chunks node.Chunks) {
 			content = []node.Entry{}
 		}
 		for c.NextOp(&op) {
+			s.replaced++
 			content = append(content, node.Entry{Key: op.Key, Value: node.Value{Generation: op.Generation}})
 		}
 		s.replacing[head.Shard] = content

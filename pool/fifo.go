@@ -1,5 +1,7 @@
 package pool
 
+import "slices"
+
 // A fifo is a queue in one slice. The zero fifo is empty.
 type fifo[T any] struct {
 	items []T // the first head of them are gone
@@ -25,6 +27,12 @@ func (f *fifo[T]) front() *T { return &f.items[f.head] }
 
 // all returns the items, oldest first, until the next change.
 func (f *fifo[T]) all() []T { return f.items[f.head:] }
+
+// filter removes what drop says.
+func (f *fifo[T]) filter(drop func(T) bool) {
+	f.items = f.items[:f.head+len(slices.DeleteFunc(f.all(), drop))]
+	f.pop(0)
+}
 
 // pop drops the n oldest items.
 func (f *fifo[T]) pop(n int) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,6 +93,31 @@ func TestAddWithoutOneHolder(t *testing.T) {
 		synctest.Wait()
 		took(t, "add", nil, 0, 100*time.Millisecond, func() error { return c.Add(t.Context(), node.Claim{Node: "n"}) })
 	})
+}
+
+// TestAddWhileItsShardMoves checks that an Add which its first holders never counted
+// returns as soon as the holders to which its shard moved count it.
+func TestAddWhileItsShardMoves(t *testing.T) {
+	all := []ring.MemberID{"a", "b", "c", "d", "e"}
+	for name, at := range map[string][]ring.MemberID{
+		"to trackers that have a session": all,
+		"to trackers that join":           all[:3],
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, Config{CountWait: time.Minute}, func(t *testing.T, w *world, c *Client) {
+				w.setView(at...)
+				time.Sleep(time.Second)
+				if err := c.Settled(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				former := c.Placement().List(c.Placement().ShardOf("n"))
+				rest := slices.DeleteFunc(slices.Clone(all), func(id ring.MemberID) bool { return slices.Contains(former, id) })
+				w.each(func(f *fake) { f.uncount = slices.Contains(former, f.id) })
+				time.AfterFunc(500*time.Millisecond, func() { w.setView(rest...) })
+				took(t, "add", nil, 500*time.Millisecond, 2*time.Second, func() error { return c.Add(t.Context(), node.Claim{Node: "n"}) })
+			})
+		})
+	}
 }
 
 func TestRemovePromise(t *testing.T) {

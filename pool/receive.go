@@ -130,27 +130,53 @@ func (s *session) welcomeLocked(w *node.Welcome) error {
 	s.marks = []mark{{present.Fingerprint(), s.tail}}
 	s.sinceView = 1
 	c.beyond = true // maybe
-	c.adoptWaitersLocked(s)
+	c.adoptAddsLocked(s, s.kept())
+	c.adoptRemovalsLocked(s)
 	c.releaseLocked()
 	c.changedLocked()
 	s.ring()
 	return nil
 }
 
-// adoptWaitersLocked makes a session that was just welcomed a place where items
-// are stored that had none.
-func (c *Client) adoptWaitersLocked(s *session) {
+// adoptAddsLocked makes a session that has come to keep shards a place where the
+// additions to them that are under way are stored and counted: those that have no
+// other place, and those that wait at others, which may never count them now.
+func (c *Client) adoptAddsLocked(s *session, shards ring.ShardSet) {
 	c.orphans.filter(func(it *item) bool {
 		if dropIdle(it) {
 			return true
 		}
-		if !s.keeps(it.shard) {
+		if !shards.Has(it.shard) {
 			return false
 		}
 		it.of.refs--
 		s.awaitLocked(it)
 		return true
 	})
+	adopted := make(map[*item]bool) // an item may wait in several places
+	adopt := func(it *item) {
+		if it.of.adds && !it.counted && !it.idle() && shards.Has(it.shard) && !adopted[it] {
+			adopted[it] = true
+			s.awaitLocked(it)
+		}
+	}
+	for _, p := range c.processes {
+		other := p.session
+		if other == nil || other == s {
+			continue
+		}
+		for _, w := range other.waits.all() {
+			adopt(w.it)
+		}
+		for _, it := range other.uncounted.all {
+			adopt(it)
+		}
+	}
+}
+
+// adoptRemovalsLocked makes a session that was just welcomed a place where the
+// removals are stored that wait for the end of the lease at its tracker.
+func (c *Client) adoptRemovalsLocked(s *session) {
 	c.dead.filter(func(d dead) bool {
 		if dropIdleDead(d) {
 			return true

@@ -201,11 +201,44 @@ func (s *session) dropLocked(shards ring.ShardSet) (had node.Sum, wrong int) {
 	return had, wrong
 }
 
+// forgoLocked forgoes, before another view is taken, the Replaces that wait to be
+// sent of shards which that view does not place here and of which the tracker has
+// nothing. While all trackers start, each view in between would else have most
+// claims sent to where they do not belong.
+func (s *session) forgoLocked(p *ring.Placement) {
+	held := p.Held(s.link.id)
+	forgone := ring.NewShardSet(s.c.shards)
+	for shard, m := range s.queued {
+		if !held.Has(shard) && !m.wrong && m.before == (node.Sum{}) && !s.proc.told.Has(shard) {
+			forgone.Add(shard)
+		}
+	}
+	if forgone.Empty() {
+		return
+	}
+	s.dropLocked(forgone)
+	s.marks = nil // a view that placed these shards here is not complete any more
+	s.waits.filter(func(w wait) bool {
+		if !forgone.Has(w.it.shard) {
+			return false
+		}
+		w.it.of.refs--
+		if !w.it.idle() {
+			w.it.open--
+			s.c.bereaveLocked(w.it)
+		}
+		return true
+	})
+}
+
 // takeViewLocked keeps what a view that was just taken places here.
 func (s *session) takeViewLocked(p *ring.Placement) {
-	for shard := range p.Held(s.link.id).All() {
+	fresh := p.Held(s.link.id).Clone()
+	fresh.AndNot(s.kept())
+	for shard := range fresh.All() {
 		s.keepLocked(shard, node.Sum{})
 	}
+	s.c.adoptAddsLocked(s, fresh)
 	s.sinceView = s.seq + 1
 	s.marks = append(slices.DeleteFunc(s.marks, func(m mark) bool { return m.view == p.Fingerprint() }), mark{p.Fingerprint(), s.tail})
 	if len(s.marks) > maxMarks {
@@ -302,9 +335,9 @@ func (s *session) endLocked() {
 	c.changedLocked()
 }
 
-// bereaveLocked is for an addition that has lost a session which it waited for.
+// bereaveLocked is for an item that has lost a session which it waited for.
 func (c *Client) bereaveLocked(it *item) {
-	if it.open == 0 && !it.counted {
+	if it.open == 0 && it.of.adds && !it.counted {
 		c.orphanLocked(it)
 		return
 	}

@@ -285,7 +285,11 @@ func (c *Client) takeView(next taken) {
 	replaced := c.installLocked(opened)
 	if changed {
 		c.beyond = before.placement != nil // maybe
-		for _, s := range c.welcomedLocked() {
+		sessions := c.welcomedLocked()
+		for _, s := range sessions {
+			s.forgoLocked(next.placement)
+		}
+		for _, s := range sessions {
 			s.takeViewLocked(next.placement)
 		}
 	}
