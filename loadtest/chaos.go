@@ -15,7 +15,8 @@ const (
 	healTime   = 3 * time.Minute // within which a pool is itself again after a fault's cause is over
 	claimsIn   = `tracker_claims{kind="session"}`
 	sample     = 100_000 // nodes that are looked up after a fault of one tracker; after others all are
-	storedLook = 50 * time.Millisecond
+	storedLook = 100 * time.Millisecond
+	restQueued = 100 // changes that all proxies have to send
 )
 
 // A chaos does faults to trackers during a mix, one after another. It belongs to one
@@ -201,10 +202,15 @@ func (c *chaos) boots() map[ring.MemberID]uint64 {
 	return boots
 }
 
-// awaitStored returns when the trackers hold as many claims as the nodes need.
+// awaitStored returns when the trackers hold as many claims as the nodes need, and
+// the proxies have no more to send than the mix makes.
 func (c *chaos) awaitStored(ctx context.Context) error {
 	want := float64(c.work.nodes * c.replicas)
 	for {
+		queued := 0
+		for _, l := range c.fleet.lives() {
+			queued += l.client.Stats().Queued
+		}
 		have := 0.0
 		for _, t := range c.cluster.trackers {
 			m, err := metrics(ctx, t.admin, claimsIn)
@@ -212,12 +218,12 @@ func (c *chaos) awaitStored(ctx context.Context) error {
 				have += m[claimsIn]
 			}
 		}
-		if have >= want {
+		if have >= want && queued < restQueued {
 			return nil
 		}
 		pause(ctx, storedLook)
 		if ctx.Err() != nil {
-			return fmt.Errorf("wait until the trackers have %.0f claims again; they have %.0f: %w", want, have, context.Cause(ctx))
+			return fmt.Errorf("wait until the trackers have %.0f claims again; they have %.0f, and proxies have %d changes to send: %w", want, have, queued, context.Cause(ctx))
 		}
 	}
 }
