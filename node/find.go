@@ -215,8 +215,7 @@ func (t *Tracker) Find(ctx context.Context, stream FindStream) error {
 	}
 	ping := time.NewTicker(PingInterval)
 	defer ping.Stop()
-	watch := time.NewTicker(watchInterval)
-	defer watch.Stop()
+	var watch <-chan time.Time // nil while nothing is watched
 	if err := stream.Send(&FindReply{}); err != nil { // the reader trusts who has spoken
 		return err
 	}
@@ -231,13 +230,18 @@ func (t *Tracker) Find(ctx context.Context, stream FindStream) error {
 			if err := stream.Send(&FindReply{}); err != nil {
 				return err
 			}
-		case <-watch.C:
+		case <-watch:
 			f.watches()
+			watch = nil
 		}
-		for _, r := range f.take() {
+		replies, watches := f.take()
+		for _, r := range replies {
 			if err := stream.Send(r); err != nil {
 				return err
 			}
+		}
+		if watches && watch == nil {
+			watch = time.After(watchInterval)
 		}
 	}
 }
@@ -268,13 +272,15 @@ func (f *finder) read(ctx context.Context, stream FindStream) error {
 	}
 }
 
-func (f *finder) take() []*FindReply {
+// take takes the replies that are to be sent, and reports whether something is
+// watched.
+func (f *finder) take() (out []*FindReply, watches bool) {
 	f.mu.Lock()
-	out := f.out
-	f.out = nil
+	out, f.out = f.out, nil
+	watches = len(f.watched) > 0
 	f.mu.Unlock()
 	ring1(f.room)
-	return out
+	return out, watches
 }
 
 // reply puts the answer to one request with the replies that are to go, and reports

@@ -107,6 +107,10 @@ func Dial(addr string, creds Credentials, opts ...Option) (*Client, error) {
 		grpc.WithContextDialer(o.dial),
 		grpc.WithReadBufferSize(bufferBytes),
 		grpc.WithWriteBufferSize(bufferBytes),
+		// As the server's. Windows that grow would cost a ping of HTTP/2, and its
+		// answer, with each message that comes.
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithIdleTimeout(0), // idle is when a connection is wanted ready
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{
