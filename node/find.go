@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/trackerpool/trackerpool/lease"
@@ -20,10 +19,6 @@ const (
 
 	// maxTold bounds the proxies that a Find stream remembers having told.
 	maxTold = 4096
-
-	// maxReplies is how many replies may wait to be sent before a stream is not read
-	// from any more.
-	maxReplies = 4
 
 	// maxTries is how often a batch is looked up again because what may be said
 	// changed meanwhile. After that misses are UNKNOWN.
@@ -180,24 +175,38 @@ func (l *lookup) result(snap *lease.Snapshot) FindResult {
 	return r
 }
 
-// A finder serves one Find stream.
+// A finder serves one Find stream. Two goroutines do: one answers requests, the other
+// tells that the tracker is alive, and what has become of watched nodes. Who sends has
+// the turn, from when it makes what it sends.
 type finder struct {
-	wake, room chan struct{} // doorbells: there are replies to send; they were taken
+	turn  chan struct{} // of size 1: full while one has the turn
+	watch chan struct{} // doorbell: something is watched
 
-	mu      sync.Mutex // guards all below: requests and watches are answered in turn
+	// All below is of who has the turn.
+
 	lookup  lookup
-	out     []*FindReply      // to be sent
 	told    map[*Proxy]uint32 // by what their Hello said, and their numbers on this stream
 	unary   map[Proxy]uint32
 	numbers uint32
 	reset   bool
 	refs    []Ref
-	watched map[Key]uint64 // the sum of the last answer told; nil when the stream is over
+	watched map[Key]uint64 // the sum of the last answer told
 }
 
 func newFinder(t *Tracker) *finder {
-	return &finder{wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+	return &finder{turn: make(chan struct{}, 1), watch: make(chan struct{}, 1),
 		lookup: lookup{t: t}, told: map[*Proxy]uint32{}, unary: map[Proxy]uint32{}, watched: map[Key]uint64{}}
+}
+
+// inTurn calls do while it has the turn, or returns why ctx has ended.
+func (f *finder) inTurn(ctx context.Context, do func() error) error {
+	select {
+	case f.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-f.turn }()
+	return do()
 }
 
 // Find is Service's.
@@ -206,8 +215,11 @@ func (t *Tracker) Find(ctx context.Context, stream FindStream) error {
 	if t.finds.Add(1) > int64(t.cfg.MaxFinds) {
 		return t.overload(refusedFind, "streams of lookups are open", t.cfg.MaxFinds, t.term.Renewal())
 	}
+	if err := stream.Send(&FindReply{}); err != nil { // the reader trusts who has spoken
+		return err
+	}
 	f := newFinder(t)
-	defer f.unwatchAll()
+	defer f.end()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if !t.reads(func() { cancel(f.read(ctx, stream)) }) {
@@ -216,94 +228,85 @@ func (t *Tracker) Find(ctx context.Context, stream FindStream) error {
 	ping := time.NewTicker(PingInterval)
 	defer ping.Stop()
 	var watch <-chan time.Time // nil while nothing is watched
-	if err := stream.Send(&FindReply{}); err != nil { // the reader trusts who has spoken
-		return err
-	}
 	for {
+		var tell func() error
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-t.closed:
 			return ErrClosed
-		case <-f.wake:
+		case <-f.watch:
+			if watch == nil {
+				watch = time.After(watchInterval)
+			}
+			continue
 		case <-ping.C:
-			if err := stream.Send(&FindReply{}); err != nil {
-				return err
-			}
+			tell = func() error { return stream.Send(&FindReply{}) }
 		case <-watch:
-			f.watches()
 			watch = nil
-		}
-		replies, watches := f.take()
-		for _, r := range replies {
-			if err := stream.Send(r); err != nil {
-				return err
+			tell = func() error {
+				r := f.watches()
+				if len(f.watched) > 0 {
+					watch = time.After(watchInterval)
+				}
+				if r == nil {
+					return nil
+				}
+				return stream.Send(r)
 			}
 		}
-		if watches && watch == nil {
-			watch = time.After(watchInterval)
+		if err := f.inTurn(ctx, tell); err != nil {
+			return err
 		}
 	}
 }
 
-// read answers what the reader asks until the stream ends. It waits while replies
-// are not taken: who does not read is not read from.
+// read answers what the reader asks until the stream ends. Who does not read is not
+// read from.
 func (f *finder) read(ctx context.Context, stream FindStream) error {
 	for {
 		q, err := stream.Recv()
 		if err != nil {
 			return err
 		}
-		full, err := f.reply(q)
+		err = f.inTurn(ctx, func() error {
+			r, err := f.reply(q)
+			if r == nil || err != nil {
+				return err
+			}
+			return stream.Send(r)
+		})
 		if err != nil {
 			return err
 		}
-		ring1(f.wake)
-		for full {
-			select {
-			case <-f.room:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			f.mu.Lock()
-			full = len(f.out) >= maxReplies
-			f.mu.Unlock()
-		}
 	}
 }
 
-// take takes the replies that are to be sent, and reports whether something is
-// watched.
-func (f *finder) take() (out []*FindReply, watches bool) {
-	f.mu.Lock()
-	out, f.out = f.out, nil
-	watches = len(f.watched) > 0
-	f.mu.Unlock()
-	ring1(f.room)
-	return out, watches
+// end takes the turn for good, so that nothing is sent any more, and gives back what
+// the stream watches.
+func (f *finder) end() {
+	f.turn <- struct{}{}
+	f.lookup.t.watches.Add(-int64(len(f.watched)))
 }
 
-// reply puts the answer to one request with the replies that are to go, and reports
-// whether they are many.
-func (f *finder) reply(q *FindRequest) (full bool, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.watch(q); err != nil {
-		return false, err
+// reply returns the answer to one request, or nil if it asks for none.
+func (f *finder) reply(q *FindRequest) (*FindReply, error) {
+	if err := f.noteWatches(q); err != nil {
+		return nil, err
 	}
 	if q.Frame == 0 {
-		return false, nil
+		return nil, nil
 	}
 	f.lookup.clear()
 	c := q.IDs.Cursor()
 	for k := (Key{}); c.Next(&k); {
 		if len(f.lookup.keys) == MaxFind {
-			return false, &InvalidError{"ids", fmt.Sprint(q.IDs.Count()), fmt.Sprintf("a request carries at most %d", MaxFind)}
+			return nil, &InvalidError{"ids", fmt.Sprint(q.IDs.Count()), fmt.Sprintf("a request carries at most %d", MaxFind)}
 		}
 		f.lookup.add(k)
 	}
 	if err := c.Err(); err != nil {
-		return false, err
+		return nil, err
 	}
 	snap := f.lookup.run()
 	r := &FindReply{Frame: q.Frame}
@@ -319,8 +322,8 @@ func (f *finder) reply(q *FindRequest) (full bool, err error) {
 			}
 		}
 	}
-	f.put(r)
-	return len(f.out) >= maxReplies, nil
+	f.number(r)
+	return r, nil
 }
 
 // tell appends an answer, and the proxies in it that the reader does not know yet.
@@ -354,10 +357,9 @@ func (f *finder) tell(r *FindReply, q *looked) {
 	r.Answers = AppendAnswer(r.Answers, q.answer, f.refs)
 }
 
-// put has a reply sent, in the order in which its proxies were numbered. Where too
-// many were told the next reply begins anew.
-func (f *finder) put(r *FindReply) {
-	f.out = append(f.out, r)
+// number ends the making of a reply. Where too many proxies were told the next reply
+// numbers them anew.
+func (f *finder) number(r *FindReply) {
 	r.Reset, f.reset = f.reset, false
 	if f.numbers > maxTold {
 		clear(f.told)
@@ -366,7 +368,8 @@ func (f *finder) put(r *FindReply) {
 	}
 }
 
-func (f *finder) watch(q *FindRequest) error {
+// noteWatches takes what a request says of watches.
+func (f *finder) noteWatches(q *FindRequest) error {
 	un := q.Unwatch.Cursor()
 	all := &f.lookup.t.watches
 	for k := (Key{}); un.Next(&k); {
@@ -384,32 +387,20 @@ func (f *finder) watch(q *FindRequest) error {
 			f.watched[k] = 0
 			continue
 		}
-		if f.watched == nil {
-			return ErrClosed
-		}
 		if most := f.lookup.t.cfg.MaxWatches; all.Add(1) > int64(most) {
 			all.Add(-1)
 			return f.lookup.t.overload(refusedWatch, "nodes are watched", most, f.lookup.t.term.Renewal())
 		}
 		f.watched[k] = 0
+		ring1(f.watch)
 	}
 	return cmp.Or(un.Err(), w.Err())
 }
 
-// unwatchAll gives back what the stream watches, which is over.
-func (f *finder) unwatchAll() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lookup.t.watches.Add(-int64(len(f.watched)))
-	f.watched = nil
-}
-
-// watches looks up what is watched and has what has changed told.
-func (f *finder) watches() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// watches looks up what is watched, and returns what has changed, or nil.
+func (f *finder) watches() *FindReply {
 	if len(f.watched) == 0 {
-		return
+		return nil
 	}
 	f.lookup.clear()
 	for k := range f.watched {
@@ -428,9 +419,11 @@ func (f *finder) watches() {
 			f.tell(r, q)
 		}
 	}
-	if r.Watched != nil {
-		f.put(r)
+	if r.Watched == nil {
+		return nil
 	}
+	f.number(r)
+	return r
 }
 
 // sum tells one answer from another; it is never 0. Ages grow by themselves and do
