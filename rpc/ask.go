@@ -75,15 +75,20 @@ func (f *Finder) ring() {
 	}
 }
 
-// fewAsks are so few under way that others do not wait for them.
-const fewAsks = 16
+const (
+	// fewAsks are so few under way that others do not wait for them.
+	fewAsks = 16
+	// manyAsks are so many that to wait for more saves little, and costs more: while
+	// the tracker answers them, the next gather.
+	manyAsks = 96
+)
 
 // sendableLocked reports whether a frame is to be sent. While many asks are under
 // way, fewer wait for them: their askers are about to ask again, and what is
 // gathered goes for a fraction of the cost.
 func (f *Finder) sendableLocked() bool {
 	n := f.queue.n
-	return n > 0 && f.busy < f.frames && (f.underWay < fewAsks || n > f.underWay || n >= node.MaxFind)
+	return n > 0 && f.busy < f.frames && (f.underWay < fewAsks || n > f.underWay || n >= manyAsks)
 }
 
 // sendable is sendableLocked. Where it is false, the bell is rung when that changes.
