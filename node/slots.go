@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 	"math/bits"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"unsafe"
@@ -55,10 +56,15 @@ const (
 // room is how many of n slots may be in use or dead: 15 of 16, and never all.
 func room(n int) int { return n - (n+15)/16 }
 
-// sized is how many slots are to be allocated for some claims, and a third as many to
-// come: so claims take 36 bytes in the mean while they become more, and are moved
-// thrice.
-func sized(claims int) int { return claims + claims/3 + claims/15 + 2 }
+// sized is how many slots are to be allocated for some claims and, at random, a tenth
+// to two fifths as many to come. The shards of a table have about as many claims each; if
+// they grew alike, they would all be full at one size of the table and all a third empty
+// at another. So claims take 36 bytes in the mean at any size, and are moved thrice while
+// they become more.
+func sized(claims int) int {
+	more := claims * (13 + rand.IntN(39)) / 128
+	return claims + more + claims/15 + 2
+}
 
 const (
 	markEmpty = 0

@@ -35,7 +35,7 @@ type Held struct {
 	Value Value
 }
 
-// A Table keeps claims by node and owner, without pointers, about 36 bytes for a
+// A Table keeps claims by node and owner, without pointers, 36 bytes in the mean for a
 // UUID and 76 for a text of 36 bytes. It is safe for concurrent use. Each shard
 // has a lock of its own, held for one call's work in that shard; so what reads
 // several shards sees each at another time.

@@ -311,6 +311,35 @@ func TestTableRefusesImpossibleOwners(t *testing.T) {
 	}
 }
 
+// A claim of a UUID takes at most 40 bytes, at whatever size of the table, and whether
+// claims came one by one or ten proxies sent theirs.
+func TestTableBytes(t *testing.T) {
+	const shards, step, most = 256, 24, 400
+	keys := make([][]Entry, shards)
+	for _, k := range benchKeys(shards*most*5/4, true) {
+		s := ring.ShardOf(k.Hash(), shards)
+		keys[s] = append(keys[s], Entry{Key: k})
+	}
+	oneByOne, replaced := NewTable(shards), NewTable(shards)
+	for n := 0; n < most; n += step {
+		for s := range keys {
+			some := keys[s][n : n+step]
+			for _, e := range some {
+				oneByOne.Put(e.Key.Hash(), e.Key, 1, Value{})
+			}
+			replaced.Replace(ring.Shard(s), Owner(1+n/step), some)
+		}
+		if n < 100 {
+			continue // slots come in groups of eight
+		}
+		for name, table := range map[string]*Table{"one by one": oneByOne, "replaced": replaced} {
+			if each := float64(table.Bytes()) / float64(table.Len()); each > 40 {
+				t.Errorf("%d claims that came %s take %.1f bytes each", table.Len(), name, each)
+			}
+		}
+	}
+}
+
 // A table that shrinks gives its memory back, also that of long IDs and wide
 // generations.
 func TestTableShrinks(t *testing.T) {
