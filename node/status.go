@@ -40,6 +40,9 @@ type Status struct {
 	View           ring.Fingerprint
 }
 
+// TableBytes returns how much memory the claims of sessions take.
+func (t *Tracker) TableBytes() int { return t.table.Bytes() }
+
 // Status returns how the tracker is now.
 func (t *Tracker) Status() Status {
 	now := t.cfg.Now()

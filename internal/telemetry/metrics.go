@@ -166,7 +166,7 @@ type serverMetrics struct {
 
 	requests, open, denied, closed             exposition.Value
 	took                                       exposition.Times
-	claims, sessions, proxies, begun           exposition.Value
+	claims, table, sessions, proxies, begun    exposition.Value
 	changes, bytes, ended, swept               exposition.Value
 	differs, audits, copiesDiffer              exposition.Value
 	lookups, unknown, refused                  exposition.Value
@@ -185,6 +185,7 @@ func newServerMetrics(from Sources) *serverMetrics {
 		took:     s.Histogram("request_duration_seconds", "How long calls take; of Find, a batch of lookups. Other streams have none.", "method", "class"),
 
 		claims:   s.Gauge("claims", "Claims stored here, by how they were made.", "kind"),
+		table:    s.Gauge("table_bytes", "Memory of the claims of sessions, which max_table_bytes bounds."),
 		sessions: s.Gauge("sessions", "Sessions of proxies now."),
 		proxies:  s.Gauge("proxies", "Proxies with claims or a session here."),
 		begun:    s.Counter("sessions_total", "Sessions begun."),
@@ -235,6 +236,7 @@ func (m *serverMetrics) Collect(ch chan<- prometheus.Metric) {
 	status, stats := t.Status(), t.Stats()
 	m.claims(ch, float64(status.Claims), "session")
 	m.claims(ch, float64(status.UnaryClaims), "unary")
+	m.table(ch, float64(t.TableBytes()))
 	m.sessions(ch, float64(status.Sessions))
 	m.proxies(ch, float64(status.Proxies))
 	m.begun(ch, float64(stats.Sessions))

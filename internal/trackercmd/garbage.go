@@ -12,20 +12,25 @@ const (
 	// leastHeap is how far the heap may grow before garbage is collected, however little
 	// of it is in use. A tracker's claims are in few bytes and without pointers, so that
 	// Go's measure, as much garbage as there is in use, would have it collect dozens of
-	// times a second under unary calls. From half of it in use on nothing differs.
+	// times a second under unary calls.
 	leastHeap = 64 << 20
 
-	defaultPercent = 100  // Go's
-	mostPercent    = 1500 // keeps what is in use for a moment only from counting for much
+	defaultPercent = 100 // Go's
+
+	// leastPercent is half of that. What most of the heap is used for needs no marking,
+	// so that to collect twice as often costs little, and keeps a quarter of the memory.
+	leastPercent = 50
+
+	mostPercent = 1500 // keeps what is in use for a moment only from counting for much
 )
 
 // gcPercent is how much garbage there may be, in percent of what is in use, for a heap of
 // least bytes.
 func gcPercent(live, least uint64) int {
-	if live >= least/2 {
-		return defaultPercent
+	if live >= least {
+		return leastPercent
 	}
-	return int(min(100*least/max(live, 1)-100, mostPercent))
+	return int(min(max(100*least/max(live, 1)-100, leastPercent), mostPercent))
 }
 
 // A collecting adjusts how often this process collects garbage, after each time.
@@ -37,10 +42,10 @@ type collecting struct {
 	stopped bool
 }
 
-// collectLess has the process collect garbage no sooner than at a heap of leastHeap, or
-// of a quarter of GOMEMLIMIT, until stop is called. Where GOGC says anything it does
+// collectBy has the process collect garbage when there is half as much as is in use, but
+// no sooner than at a heap of leastHeap, or of a quarter of GOMEMLIMIT, until stop is called. Where GOGC says anything it does
 // nothing.
-func collectLess() (stop func()) {
+func collectBy() (stop func()) {
 	if had := debug.SetGCPercent(defaultPercent); had != defaultPercent {
 		debug.SetGCPercent(had)
 		return func() {}
@@ -64,7 +69,7 @@ func (c *collecting) collected(int) {
 	metrics.Read(live)
 	want := gcPercent(live[0].Value.Uint64(), c.least)
 	// To set it stops the process for some microseconds: not for an eighth.
-	if d := want - c.percent; 8*max(d, -d) > c.percent || want == defaultPercent && d != 0 {
+	if d := want - c.percent; 8*max(d, -d) > c.percent || want == leastPercent && d != 0 {
 		debug.SetGCPercent(want)
 		c.percent = want
 	}

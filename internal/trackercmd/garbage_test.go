@@ -17,27 +17,29 @@ func TestGCPercent(t *testing.T) {
 		{mib, 64 * mib, mostPercent},
 		{8 * mib, 64 * mib, 700},
 		{16 * mib, 64 * mib, 300},
-		{32*mib - 1, 64 * mib, 100},
 		{32 * mib, 64 * mib, 100},
-		{1000 * mib, 64 * mib, 100},
+		{40 * mib, 64 * mib, 60},
+		{44 * mib, 64 * mib, 50},
+		{64 * mib, 64 * mib, 50},
+		{1000 * mib, 64 * mib, 50},
 		{8 * mib, 16 * mib, 100},
 	} {
 		got := gcPercent(tt.live, tt.least)
 		if got != tt.want {
 			t.Errorf("%d in use, least %d: %d%%, want %d%%", tt.live, tt.least, got, tt.want)
 		}
-		if heap := tt.live + tt.live*uint64(got)/100; heap > max(tt.least, 2*tt.live) {
+		if heap := tt.live + tt.live*uint64(got)/100; heap > max(tt.least, tt.live*3/2) {
 			t.Errorf("%d in use, least %d: garbage is collected at %d", tt.live, tt.least, heap)
 		}
 	}
 }
 
-// TestCollectLess: with little in use there is more garbage, with much as by default.
-func TestCollectLess(t *testing.T) {
+// TestCollectBy: with little in use there is more garbage than by default, with much less.
+func TestCollectBy(t *testing.T) {
 	if percent() != defaultPercent {
 		t.Skip("GOGC is set")
 	}
-	stop := collectLess()
+	stop := collectBy()
 	defer stop()
 	collected := func(what string, ok func(int) bool) {
 		t.Helper()
@@ -50,7 +52,7 @@ func TestCollectLess(t *testing.T) {
 		}
 	}
 	much := make([]byte, 2*leastHeap)
-	collected("much is in use", func(p int) bool { return p == defaultPercent })
+	collected("much is in use", func(p int) bool { return p == leastPercent })
 	runtime.KeepAlive(much)
 	collected("little is in use", func(p int) bool { return p > defaultPercent })
 	stop()

@@ -55,6 +55,6 @@ func runUntilSignal(ctx context.Context, l *loaded, log *slog.Logger) error {
 		close(signals)
 		wg.Wait()
 	}()
-	defer collectLess()()
+	defer collectBy()()
 	return newRunner(l, log, leave).run(soft, hard)
 }
