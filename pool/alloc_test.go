@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -118,6 +119,45 @@ func TestCachedLookupAllocations(t *testing.T) {
 	look()
 	if n := testing.AllocsPerRun(1000, look); n > 2 {
 		t.Errorf("a lookup that the cache answers allocates %v times, want at most twice", n)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Claims that many callers make together take no allocation each: what there is, is of
+// the frames that they go in, and of the tracker, which is in this process.
+func TestAddAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector a sync.Pool forgets at random")
+	}
+	const callers, each = 256, 20
+	w := newWorld(t, 1, 64)
+	w.setView("a")
+	c := w.open(t.Context(), "p")
+	var ids [callers][]node.ID
+	for i := range ids {
+		for j := range 3 * each { // there are two runs
+			ids[i] = append(ids[i], node.ID(fmt.Sprintf("00000000-0000-4000-8000-%06d%06d", i, j)))
+		}
+	}
+	from := 0
+	n := testing.AllocsPerRun(1, func() {
+		var wg sync.WaitGroup
+		for i := range ids {
+			wg.Go(func() {
+				for _, id := range ids[i][from : from+each] {
+					if err := c.Add(t.Context(), node.Claim{Node: id}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		from += each
+	})
+	if n /= callers * each; n >= 1 {
+		t.Errorf("a claim takes %.1f allocations, want less than one", n)
 	}
 	if err := c.Close(); err != nil {
 		t.Fatal(err)

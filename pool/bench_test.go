@@ -88,16 +88,6 @@ func BenchmarkLookupCached(b *testing.B) {
 	callers(b, 1, func(i int) { _, _, _ = reader.Lookup(ctx, ids[i%1000]) })
 }
 
-func BenchmarkAdd64Callers(b *testing.B) {
-	_, writer := filled(b, 1)
-	ctx, ids := context.Background(), nodeIDs(b.N)
-	callers(b, 64, func(i int) {
-		if err := writer.Add(ctx, node.Claim{Node: ids[i]}); err != nil {
-			b.Error(err)
-		}
-	})
-}
-
 // BenchmarkMillion is one proxy that registers a million nodes in one call, until
 // all holders have counted all.
 func BenchmarkMillion(b *testing.B) {

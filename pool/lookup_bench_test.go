@@ -39,6 +39,28 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
+// BenchmarkAdd has blocking callers of one client make claims likewise, and wait until
+// they are counted.
+func BenchmarkAdd(b *testing.B) {
+	for _, trackers := range [][]ring.MemberID{{"a"}, {"a", "b", "c"}} {
+		b.Run(fmt.Sprintf("trackers=%d", len(trackers)), func(b *testing.B) {
+			l := newLookups(b, trackers...)
+			made := 0
+			for _, callers := range []int{1, 64, 256} {
+				b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+					ctx, ids := context.Background(), nodeIDs(lookedUp + made + b.N)[lookedUp+made:]
+					made += b.N
+					l.measure(b, callers, func(i int) {
+						if err := l.writer.Add(ctx, node.Claim{Node: ids[i]}); err != nil {
+							b.Error(err)
+						}
+					})
+				})
+			}
+		})
+	}
+}
+
 // BenchmarkLookupMany has one caller look up 10,000 nodes at a time.
 func BenchmarkLookupMany(b *testing.B) {
 	for _, trackers := range [][]ring.MemberID{{"a"}, {"a", "b", "c"}} {
@@ -64,10 +86,15 @@ func BenchmarkLookupMany(b *testing.B) {
 	}
 }
 
-// lookups is a pool of processes with claims in it, and a reader.
+// lookedUp is how many nodes have claims that are looked up.
+const lookedUp = 100_000
+
+// lookups is a pool of processes with claims in it, the proxy that made them, and a
+// reader.
 type lookups struct {
 	*processes
 	ids    map[node.Answer][]node.ID
+	writer *pool.Client
 	reader *pool.Client
 
 	mu    sync.Mutex // guards conns
@@ -76,19 +103,18 @@ type lookups struct {
 
 func newLookups(b *testing.B, trackers ...ring.MemberID) *lookups {
 	b.Helper()
-	const nodes = 100_000
 	l := &lookups{processes: startProcesses(b, trackers...), ids: map[node.Answer][]node.ID{}}
-	writer := l.open(pool.Config{Proxy: node.Proxy{ID: "p1", Addr: "127.0.0.1:7000"}}, func(*rpc.Client) {})
-	claims := make([]node.Claim, nodes)
+	l.writer = l.open(pool.Config{Proxy: node.Proxy{ID: "p1", Addr: "127.0.0.1:7000"}}, func(*rpc.Client) {})
+	claims := make([]node.Claim, lookedUp)
 	for i := range claims {
 		claims[i].Node = nodeID(i)
 	}
-	l.ids[node.Found], l.ids[node.Absent] = nodeIDs(nodes), nodeIDs(2 * nodes)[nodes:]
+	l.ids[node.Found], l.ids[node.Absent] = nodeIDs(lookedUp), nodeIDs(2 * lookedUp)[lookedUp:]
 	ctx := within(b, 60*time.Second)
-	if err := writer.Add(ctx, claims...); err != nil && !errors.Is(err, node.ErrNotCounted) {
+	if err := l.writer.Add(ctx, claims...); err != nil && !errors.Is(err, node.ErrNotCounted) {
 		b.Fatal(err)
 	}
-	if err := writer.Settled(ctx); err != nil {
+	if err := l.writer.Settled(ctx); err != nil {
 		b.Fatal(err)
 	}
 	l.reader = l.open(pool.Config{CacheSize: -1}, func(c *rpc.Client) {
@@ -154,8 +180,10 @@ func (u usage) end(b *testing.B) {
 	frames, asks := u.sent()
 	b.ReportMetric(float64((cpuTime()-u.client).Nanoseconds())/n, "client-ns/op")
 	b.ReportMetric(float64((u.cpu()-u.trackers).Nanoseconds())/n, "tracker-ns/op")
-	b.ReportMetric(n/b.Elapsed().Seconds(), "lookups/s")
-	b.ReportMetric(float64(asks-u.asks)/float64(frames-u.frames), "lookups/message")
+	b.ReportMetric(n/b.Elapsed().Seconds(), "ops/s")
+	if frames > u.frames {
+		b.ReportMetric(float64(asks-u.asks)/float64(frames-u.frames), "lookups/message")
+	}
 }
 
 // sent is how many messages the reader has sent, and how many lookups in them.
