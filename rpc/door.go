@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -44,10 +45,12 @@ type door struct {
 	open, shaking          int
 	conns, calls, sessions map[string]int // of an identity, by the name that gives it; calls are streams that have not ended
 	guards                 map[*guard]struct{}
+	standings              map[string]*standing // by identity
+	sources                map[string]time.Time // addresses from which no handshake is begun until then
 }
 
 func newDoor(creds Credentials, limits Limits, ids *access.Identities) *door {
-	return &door{Credentials: creds, limits: limits, identities: ids, conns: map[string]int{}, calls: map[string]int{}, sessions: map[string]int{}, guards: map[*guard]struct{}{}}
+	return &door{Credentials: creds, limits: limits, identities: ids, conns: map[string]int{}, calls: map[string]int{}, sessions: map[string]int{}, guards: map[*guard]struct{}{}, standings: map[string]*standing{}, sources: map[string]time.Time{}}
 }
 
 // Clone returns d, which nobody can change.
@@ -64,6 +67,7 @@ func (d *door) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 		d.refused.Add(1)
 		return nil, nil, errors.Join(err, raw.Close())
 	}
+	time.Sleep(d.sourceDelay(raw))
 	conn, auth, err := d.Credentials.ServerHandshake(raw)
 	c := identified{AuthInfo: auth, asked: d.identities != nil}
 	if err == nil && c.asked {
@@ -82,6 +86,7 @@ func (d *door) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 		return nil, nil, errors.Join(err, raw.Close())
 	}
 	c.guard = newGuard(conn, raw, d, from)
+	c.guard.unheard = d.arrivedLocked(from, raw)
 	change(d.conns, from, 1)
 	d.guards[c.guard] = struct{}{}
 	d.mu.Unlock()
@@ -95,6 +100,87 @@ func (d *door) leave(g *guard) {
 	d.open--
 	change(d.conns, g.from, -1)
 	delete(d.guards, g)
+}
+
+const (
+	// arrivals is how many connections of an identity are heard at once, and
+	// arrivalsPerSecond how many more each second. It has few, for long; for whom these are
+	// too few, as for a fleet that has one certificate, new ones take refusedTime longer.
+	// So do then handshakes with where they come from. Sessions may be begun as often;
+	// further ones are told to come back.
+	arrivals          = 100
+	arrivalsPerSecond = 10
+
+	// manyStandings are so many identities, or sources, that those are forgotten of which
+	// there is nothing to say.
+	manyStandings = 1024
+)
+
+// A standing is how an identity has behaved of late.
+type standing struct {
+	arrivals, sessions allowance
+	unheard            time.Time // until when new connections are not heard: it was abusive
+}
+
+// standingLocked returns the standing of an identity that has one.
+func (d *door) standingLocked(from string) *standing {
+	s := d.standings[from]
+	if s != nil {
+		return s
+	}
+	if len(d.standings) >= manyStandings {
+		maps.DeleteFunc(d.standings, func(_ string, s *standing) bool {
+			return s.arrivals.full() && s.sessions.full() && time.Now().After(s.unheard)
+		})
+	}
+	s = &standing{arrivals: newAllowance(arrivals, arrivalsPerSecond), sessions: newAllowance(arrivals, arrivalsPerSecond)}
+	d.standings[from] = s
+	return s
+}
+
+// arrivedLocked counts a connection of an identity, and returns until when it is not
+// heard.
+func (d *door) arrivedLocked(from string, raw net.Conn) time.Time {
+	if from == "" {
+		return time.Time{}
+	}
+	s := d.standingLocked(from)
+	if s.arrivals.take(1) {
+		return s.unheard
+	}
+	now := time.Now()
+	if len(d.sources) >= manyStandings {
+		maps.DeleteFunc(d.sources, func(_ string, until time.Time) bool { return now.After(until) })
+	}
+	d.sources[source(raw)] = now.Add(refusedTime)
+	return now.Add(refusedTime)
+}
+
+// sourceDelay returns for how long a handshake is to wait because of where it comes from.
+func (d *door) sourceDelay(raw net.Conn) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Until(d.sources[source(raw)])
+}
+
+// source is where a connection comes from.
+func source(raw net.Conn) string {
+	addr := raw.RemoteAddr().String()
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		return host
+	}
+	return addr
+}
+
+// disgrace has new connections of an identity not heard for a while: one of its
+// connections was ended for what it did.
+func (d *door) disgrace(from string) {
+	if from == "" {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.standingLocked(from).unheard = time.Now().Add(refusedTime)
 }
 
 // count changes how many streams an identity has that have not ended.
@@ -213,6 +299,9 @@ func (d *door) begin(who access.Identity) (end func(), err error) {
 	defer d.mu.Unlock()
 	if d.sessions[who.From] >= d.limits.SessionsPerIdentity {
 		return nil, overload(who, "sessions", d.limits.SessionsPerIdentity)
+	}
+	if !d.standingLocked(who.From).sessions.take(1) {
+		return nil, encodeError(&node.OverloadError{What: fmt.Sprintf("%v has begun %d sessions, and %d more each second, the most that it may", who, arrivals, arrivalsPerSecond), After: time.Second})
 	}
 	change(d.sessions, who.From, 1)
 	return func() {

@@ -27,11 +27,25 @@ const (
 	// a window of them under way when a session ends.
 	afterEnd = 1. / 8
 
+	// perFault is what a stream costs of those that was reset for what the client did in
+	// it.
+	perFault = 8
+
 	// cancels is how many streams a client may reset that have not ended, and
 	// cancelsPerSecond how many more each second. Answers allow no more of these: to begin
 	// what is dropped at once is the cheaper for the client.
 	cancels          = 500
 	cancelsPerSecond = 100
+
+	// tinyBytes is a piece of a message that honest clients do not send, unless it is the
+	// last.
+	tinyBytes = 256
+
+	// failures is how many calls of a client may be answered by a status alone, without
+	// a message, at once, and failuresPerSecond how many more each second. Where there are more it is read
+	// from as slowly: it makes mistakes, or is not let in, as fast as it is told so.
+	failures          = 500
+	failuresPerSecond = 1000
 
 	// turn is how many bytes are read of a connection before others have theirs. Else a
 	// client that never lets its connection run dry has a processor for 10 ms at a time.
@@ -44,7 +58,8 @@ const (
 	// refusedTime is how long a client that floods, or was told what it did wrong, is not
 	// heard before its connection is closed. It would come back at once, and a handshake
 	// costs more than what it did; and gRPC leaves it a second to read what it is told, in
-	// which it would go on to be answered.
+	// which it would go on to be answered. For as long new connections of its identity
+	// are not heard either.
 	refusedTime = 2 * time.Second
 
 	// pieceBytes is what a frame of a message costs besides its content while the rest
@@ -73,13 +88,16 @@ type guard struct {
 	from string   // of the identity; see change
 	raw  net.Conn // to close it at once
 
-	in         frames // the reader's
-	turn       int    // bytes to read before others have theirs; the reader's
-	unyielding int    // bytes read since then; the reader's
-	out        frames // the writer's
+	began      time.Time
+	unheard    time.Time // until when the client is not heard; the reader's
+	in         frames    // the reader's
+	turn       int       // bytes to read before others have theirs; the reader's
+	unyielding int       // bytes read since then; the reader's
+	out        frames    // the writer's
 
 	mu      sync.Mutex // guards the rest; door.mu may be taken under it
 	left    bool
+	ended   bool          // by the client, or the network
 	gone    chan struct{} // closed when left is set
 	refused bool          // the client was told by GOAWAY what it did wrong
 	streams map[uint32]*guarded
@@ -87,6 +105,7 @@ type guard struct {
 	begun   int       // streams in the present Read
 	talk    allowance // frames that bring nothing
 	cancels allowance
+	fails   allowance    // calls answered by a status alone
 	half    atomic.Int64 // changed under mu
 	initial int64        // window of a stream
 	window  int64        // of the connection
@@ -98,7 +117,7 @@ type guard struct {
 	have    int     // bytes of setting
 	pad     int     // bytes of padding that end the present DATA; -1 before that is known
 	content int     // bytes of the present DATA before its padding
-	code    uint32  // of the present GOAWAY
+	code    uint32  // of the present GOAWAY or RST_STREAM
 	err     error   // what the reader is to be told
 }
 
@@ -110,12 +129,13 @@ type guarded struct {
 	held   int       // bytes of what has come of it, and of its pieces
 	window int64     // that the client gives
 	since  time.Time // when that was shut
+	told   bool      // there was DATA of an answer
 }
 
 func newGuard(conn, raw net.Conn, d *door, from string) *guard {
 	g := &guard{
-		Conn: conn, door: d, from: from, raw: raw, in: frames{skip: len(http2.ClientPreface)}, turn: turn, streams: map[uint32]*guarded{},
-		talk: newAllowance(idleTalk, idleTalkPerSecond), cancels: newAllowance(cancels, cancelsPerSecond),
+		began: time.Now(), Conn: conn, door: d, from: from, raw: raw, in: frames{skip: len(http2.ClientPreface)}, turn: turn, streams: map[uint32]*guarded{},
+		talk: newAllowance(idleTalk, idleTalkPerSecond), cancels: newAllowance(cancels, cancelsPerSecond), fails: newAllowance(failures, failuresPerSecond),
 		initial: initialWindow, window: initialWindow, gone: make(chan struct{}),
 	}
 	g.look = time.AfterFunc(d.limits.SendTime, g.lookAtWindows)
@@ -136,28 +156,31 @@ func (g *guard) slow() {
 }
 
 func (g *guard) Read(b []byte) (int, error) {
+	if !g.unheard.IsZero() {
+		g.ignore(time.Until(g.unheard))
+		g.unheard = time.Time{}
+	}
 	n, err := g.Conn.Read(b[:min(len(b), g.turn)])
+	g.mu.Lock()
+	g.in.read(b[:n], g.asked, g.payload)
+	g.ended = g.ended || err != nil
+	over, refused, calls, owed := g.err, g.refused, g.begun, g.fails.owed()
+	g.begun = 0
+	g.mu.Unlock()
 	if n == 0 {
 		return n, err
 	}
-	g.mu.Lock()
-	g.in.read(b[:n], g.asked, g.payload)
-	over, refused, calls := g.err, g.refused, g.begun
-	g.begun = 0
-	g.mu.Unlock()
 	if refused || errors.Is(over, errIdleTalk) {
-		late := time.NewTimer(refusedTime)
-		defer late.Stop()
-		select {
-		case <-g.gone:
-		case <-late.C:
-		}
+		g.ignore(refusedTime)
 		return 0, cmp.Or(over, net.ErrClosed)
 	}
 	if over != nil {
 		return 0, over
 	}
 	g.door.spare()
+	if owed > 0 {
+		g.ignore(owed)
+	}
 	if calls >= manyCalls {
 		g.turn = callTurn
 	} else if calls == 0 {
@@ -168,6 +191,16 @@ func (g *guard) Read(b []byte) (int, error) {
 		runtime.Gosched()
 	}
 	return n, err
+}
+
+// ignore does not hear the client for a while.
+func (g *guard) ignore(d time.Duration) {
+	late := time.NewTimer(d)
+	defer late.Stop()
+	select {
+	case <-g.gone:
+	case <-late.C:
+	}
 }
 
 func (g *guard) Write(b []byte) (int, error) {
@@ -189,6 +222,10 @@ func (g *guard) leave(err error) {
 	defer g.mu.Unlock()
 	if g.left {
 		return
+	}
+	// Who is closed at once did not speak HTTP/2.
+	if err != nil || g.last == 0 && !g.ended && time.Since(g.began) < refusedTime {
+		g.door.disgrace(g.from)
 	}
 	g.left, g.err = true, err
 	close(g.gone)
@@ -258,6 +295,7 @@ func (g *guard) abuseLocked() {
 	if g.err == nil {
 		g.err = errIdleTalk
 		g.door.abusive.Add(1)
+		g.door.disgrace(g.from)
 	}
 }
 
@@ -276,15 +314,34 @@ func newAllowance(most, perSecond float64) allowance {
 // is left.
 func (a *allowance) take(cost float64) bool {
 	if a.left < cost {
-		now := time.Now()
-		a.add(now.Sub(a.at).Seconds() * a.perSecond)
-		a.at = now
+		a.refill()
 	}
 	if a.left < cost {
 		return false
 	}
 	a.left -= cost
 	return true
+}
+
+// owed is for how long nothing is left, where more was taken than there was.
+func (a *allowance) owed() time.Duration {
+	if a.left >= 0 {
+		return 0
+	}
+	a.refill()
+	return time.Duration(-min(a.left, 0) / a.perSecond * float64(time.Second))
+}
+
+// full reports whether there is as much as there may be.
+func (a *allowance) full() bool {
+	a.refill()
+	return a.left == a.most
+}
+
+func (a *allowance) refill() {
+	now := time.Now()
+	a.add(now.Sub(a.at).Seconds() * a.perSecond)
+	a.at = now
 }
 
 func (a *allowance) add(n float64) { a.left = min(a.most, a.left+n) }
@@ -319,6 +376,9 @@ func (g *guard) dataLocked(f frameHeader, part []byte) {
 	s := g.streams[f.stream]
 	if s == nil {
 		return
+	}
+	if part == nil && f.length < tinyBytes && s.held > pieceBytes && f.flags&flagEndStream == 0 {
+		g.talkLocked(1)
 	}
 	if g.pad < 0 && len(part) > 0 {
 		g.pad = int(part[0])
@@ -434,6 +494,12 @@ func (g *guard) answered(f frameHeader) {
 	switch f.kind {
 	case frameData, frameHeaders:
 		g.talk.add(talkPerAnswer)
+		if s := g.streams[f.stream]; s != nil {
+			if f.flags&flagEndStream != 0 && !s.told {
+				g.fails.left--
+			}
+			s.told = s.told || f.kind == frameData
+		}
 		if f.kind == frameData {
 			g.window -= int64(f.length)
 			if g.window <= 0 && f.length > 0 {
@@ -459,20 +525,40 @@ func (g *guard) answered(f frameHeader) {
 
 // answer is called with each part of a payload to the client, under mu.
 func (g *guard) answer(f frameHeader, part []byte) {
-	if f.kind != frameGoAway {
+	before := uint32(0) // the code
+	switch f.kind {
+	case frameGoAway:
+		before = 4 // the last stream
+	case frameReset:
+	default:
 		return
 	}
 	if f.length == g.out.left { // its begin
 		g.code = 0
 	}
 	for i, b := range part {
-		if at := f.length - g.out.left + uint32(i); 4 <= at && at < 8 { // after the last stream
+		if at := f.length - g.out.left + uint32(i); before <= at && at < before+4 {
 			g.code = g.code<<8 | uint32(b)
 		}
 	}
-	if part == nil && g.code != 0 {
+	switch {
+	case part != nil:
+	case f.kind == frameGoAway && g.code != 0:
 		g.refused = true
+		g.door.disgrace(g.from)
+	case f.kind == frameReset && isFault(http2.ErrCode(g.code)):
+		g.talkLocked(perFault)
+		g.door.disgrace(g.from)
 	}
+}
+
+// isFault reports whether a stream was reset for what the client did wrong in it.
+func isFault(code http2.ErrCode) bool {
+	switch code {
+	case http2.ErrCodeProtocol, http2.ErrCodeFlowControl, http2.ErrCodeStreamClosed, http2.ErrCodeFrameSize:
+		return true
+	}
+	return false
 }
 
 // endLocked forgets a stream.

@@ -3,6 +3,7 @@ package rpc
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -34,6 +35,7 @@ func newScript() *script {
 func (s *script) Read(b []byte) (int, error)  { return s.Buffer.Read(b) }
 func (s *script) Write(b []byte) (int, error) { return len(b), nil }
 func (s *script) Close() error                { s.closed.Store(true); return nil }
+func (s *script) RemoteAddr() net.Addr        { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
 
 // said has the guard read all that was written.
 func (s *script) said(g *guard) error {
@@ -329,6 +331,159 @@ func TestRefusedIsNotHeard(t *testing.T) {
 		must(g.Close())
 		if err := <-heard; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("when it is closed: %v", err)
+		}
+	})
+}
+
+// A client whose calls fail is read from as slowly as they may.
+func TestFailures(t *testing.T) {
+	status := func(f *http2.Framer, stream uint32) {
+		must(f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, EndHeaders: true, EndStream: true, BlockFragment: []byte("x")}))
+	}
+	for name, test := range map[string]struct {
+		answer  func(f *http2.Framer, stream uint32)
+		calls   int
+		delayed time.Duration
+	}{
+		"as many as may be": {status, failures, 0},
+		"more":              {status, failures + failuresPerSecond/2, time.Second / 2},
+		"answers": {func(f *http2.Framer, stream uint32) {
+			must(f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, EndHeaders: true, BlockFragment: []byte("x")}))
+			must(f.WriteData(stream, false, []byte("answer")))
+			status(f, stream)
+		}, 10 * failures, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, guards, scripts := guarding(Limits{}, "")
+				g, s := guards[0], scripts[0]
+				for i := range test.calls {
+					s.open(1 + 2*uint32(i))
+				}
+				must(s.said(g))
+				tells(g, func(f *http2.Framer) {
+					for i := range test.calls {
+						test.answer(f, 1+2*uint32(i))
+					}
+				})
+				began := time.Now()
+				s.open(1 << 20)
+				must(s.said(g))
+				if took := time.Since(began); took.Round(time.Millisecond) != test.delayed {
+					t.Errorf("the next call was read after %v, want %v", took, test.delayed)
+				}
+				must(g.Close())
+			})
+		})
+	}
+}
+
+// Streams that are reset for what the client did in them end its connection, if they are
+// many; others do not.
+func TestFaults(t *testing.T) {
+	const most = idleTalk / perFault
+	for code, want := range map[http2.ErrCode]error{http2.ErrCodeFrameSize: errIdleTalk, http2.ErrCodeRefusedStream: nil, http2.ErrCodeNo: nil} {
+		synctest.Test(t, func(t *testing.T) {
+			_, guards, scripts := guarding(Limits{}, "")
+			g, s := guards[0], scripts[0]
+			resets := func(n int) error {
+				tells(g, func(f *http2.Framer) {
+					for range n {
+						must(f.WriteRSTStream(1, code))
+					}
+				})
+				s.open(1)
+				return s.said(g)
+			}
+			if err := resets(most); err != nil {
+				t.Errorf("%d by %v: %v", most, code, err)
+			}
+			if err := resets(1); !errors.Is(err, want) {
+				t.Errorf("one more by %v: %v, want %v", code, err, want)
+			}
+			must(g.Close())
+		})
+	}
+}
+
+// A message may come in pieces, but not in crumbs.
+func TestCrumbs(t *testing.T) {
+	for size, want := range map[int]error{1: errIdleTalk, tinyBytes - 1: errIdleTalk, tinyBytes: nil} {
+		synctest.Test(t, func(t *testing.T) {
+			_, guards, scripts := guarding(Limits{}, "")
+			g, s := guards[0], scripts[0]
+			s.open(1)
+			must(s.WriteData(1, false, []byte{0, 0, 0x40, 0, 0}))
+			for range idleTalk {
+				must(s.WriteData(1, false, make([]byte, size)))
+			}
+			if err := s.said(g); err != nil {
+				t.Fatalf("%d pieces of %d bytes: %v", idleTalk, size, err)
+			}
+			must(s.WriteData(1, false, make([]byte, size)))
+			if err := s.said(g); !errors.Is(err, want) {
+				t.Errorf("one more of %d bytes: %v, want %v", size, err, want)
+			}
+			must(g.Close())
+		})
+	}
+}
+
+// Who was sent away is not heard for a while when it comes back. Nor is one that comes too
+// often, and its handshakes wait. Others are not concerned.
+func TestStandings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, guards, scripts := guarding(Limits{}, "evil", "honest", "noise", "brief")
+		arrive := func(who string) time.Duration {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return max(0, time.Until(d.arrivedLocked(who, scripts[0])))
+		}
+		guards[0].leave(errHalf)
+		guards[1].ended = true
+		must(guards[1].Close())
+		must(guards[2].Close()) // before it has begun a stream
+		scripts[3].open(1)
+		must(scripts[3].said(guards[3]))
+		must(guards[3].Close())
+		for who, want := range map[string]time.Duration{"evil": refusedTime, "honest": 0, "noise": refusedTime, "brief": 0} {
+			if got := arrive(who); got != want {
+				t.Errorf("%s is heard after %v, want %v", who, got, want)
+			}
+		}
+		again := newGuard(scripts[0], scripts[0], d, "evil")
+		again.unheard = time.Now().Add(refusedTime)
+		began := time.Now()
+		scripts[0].open(1)
+		if err := scripts[0].said(again); err != nil || time.Since(began) != refusedTime {
+			t.Errorf("evil was heard after %v: %v", time.Since(began), err)
+		}
+		if got := arrive("evil"); got != 0 {
+			t.Errorf("later evil is heard after %v", got)
+		}
+		must(again.Close())
+
+		for range arrivals {
+			if got := arrive("often"); got != 0 {
+				t.Fatalf("who comes for the first times is heard after %v", got)
+			}
+		}
+		if delay := d.sourceDelay(scripts[0]); delay > 0 {
+			t.Errorf("a handshake waits for %v", delay)
+		}
+		if heard, delay := arrive("often"), d.sourceDelay(scripts[0]); heard != refusedTime || delay != refusedTime {
+			t.Errorf("who comes often is heard after %v, and waits for %v; want %v", heard, delay, refusedTime)
+		}
+		time.Sleep(refusedTime)
+		if heard, delay := arrive("often"), d.sourceDelay(scripts[0]); heard != 0 || delay > 0 {
+			t.Errorf("later it is heard after %v, and waits for %v", heard, delay)
+		}
+		for i := range 2 * manyStandings {
+			arrive(fmt.Sprint("one of many ", i))
+			time.Sleep(time.Second)
+		}
+		if n := len(d.standings); n > manyStandings {
+			t.Errorf("%d standings are kept", n)
 		}
 	})
 }
