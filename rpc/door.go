@@ -50,7 +50,9 @@ type door struct {
 }
 
 func newDoor(creds Credentials, limits Limits, ids *access.Identities) *door {
-	return &door{Credentials: creds, limits: limits, identities: ids, conns: map[string]int{}, calls: map[string]int{}, sessions: map[string]int{}, guards: map[*guard]struct{}{}, standings: map[string]*standing{}, sources: map[string]time.Time{}}
+	return &door{Credentials: creds, limits: limits, identities: ids,
+		conns: map[string]int{}, calls: map[string]int{}, sessions: map[string]int{},
+		guards: map[*guard]struct{}{}, standings: map[string]*standing{}, sources: map[string]time.Time{}}
 }
 
 // Clone returns d, which nobody can change.
@@ -103,11 +105,11 @@ func (d *door) leave(g *guard) {
 }
 
 const (
-	// arrivals is how many connections of an identity are heard at once, and
-	// arrivalsPerSecond how many more each second. It has few, for long; for whom these are
-	// too few, as for a fleet that has one certificate, new ones take refusedTime longer.
-	// So do then handshakes with where they come from. Sessions may be begun as often;
-	// further ones are told to come back.
+	// arrivals is how many new connections of an identity are heard at once, and
+	// arrivalsPerSecond how many more each second. Further ones, as of a fleet that has one
+	// certificate and starts, are heard after refusedTime, and handshakes with where they
+	// come from wait as long: an attacker does not mind not to be heard. Sessions may be
+	// begun as often; further ones are told to come back.
 	arrivals          = 100
 	arrivalsPerSecond = 10
 

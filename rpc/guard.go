@@ -37,15 +37,15 @@ const (
 	cancels          = 500
 	cancelsPerSecond = 100
 
-	// tinyBytes is a piece of a message that honest clients do not send, unless it is the
-	// last.
-	tinyBytes = 256
+	// crumb is how many bytes of a message, and not its last, honest clients send at
+	// least.
+	crumb = 256
 
-	// failures is how many calls of a client may be answered by a status alone, without
-	// a message, at once, and failuresPerSecond how many more each second. Where there are more it is read
-	// from as slowly: it makes mistakes, or is not let in, as fast as it is told so.
-	failures          = 500
-	failuresPerSecond = 1000
+	// failures is how many calls of a connection may be answered by a status alone at
+	// once, and failuresPerSecond how many more each second. With more it is read from as
+	// slowly: its client makes mistakes, or is not let in, as fast as it is told so.
+	failures          = 250
+	failuresPerSecond = 500
 
 	// turn is how many bytes are read of a connection before others have theirs. Else a
 	// client that never lets its connection run dry has a processor for 10 ms at a time.
@@ -61,6 +61,10 @@ const (
 	// which it would go on to be answered. For as long new connections of its identity
 	// are not heard either.
 	refusedTime = 2 * time.Second
+
+	// aside is for how long a client is not heard, after each turn, that has more begun
+	// than it ends.
+	aside = time.Millisecond
 
 	// pieceBytes is what a frame of a message costs besides its content while the rest
 	// has not come.
@@ -178,6 +182,9 @@ func (g *guard) Read(b []byte) (int, error) {
 		return 0, over
 	}
 	g.door.spare()
+	if g.half.Load() > MaxMessageBytes { // more than any message has
+		owed = max(owed, aside)
+	}
 	if owed > 0 {
 		g.ignore(owed)
 	}
@@ -377,7 +384,7 @@ func (g *guard) dataLocked(f frameHeader, part []byte) {
 	if s == nil {
 		return
 	}
-	if part == nil && f.length < tinyBytes && s.held > pieceBytes && f.flags&flagEndStream == 0 {
+	if part == nil && f.length < crumb && s.held > pieceBytes && f.flags&flagEndStream == 0 {
 		g.talkLocked(1)
 	}
 	if g.pad < 0 && len(part) > 0 {

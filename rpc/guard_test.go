@@ -408,7 +408,7 @@ func TestFaults(t *testing.T) {
 
 // A message may come in pieces, but not in crumbs.
 func TestCrumbs(t *testing.T) {
-	for size, want := range map[int]error{1: errIdleTalk, tinyBytes - 1: errIdleTalk, tinyBytes: nil} {
+	for size, want := range map[int]error{1: errIdleTalk, crumb - 1: errIdleTalk, crumb: nil} {
 		synctest.Test(t, func(t *testing.T) {
 			_, guards, scripts := guarding(Limits{}, "")
 			g, s := guards[0], scripts[0]
