@@ -198,15 +198,20 @@ func newFinder(t *Tracker) *finder {
 		lookup: lookup{t: t}, told: map[*Proxy]uint32{}, unary: map[Proxy]uint32{}, watched: map[Key]uint64{}}
 }
 
-// inTurn calls do while it has the turn, or returns why ctx has ended.
-func (f *finder) inTurn(ctx context.Context, do func() error) error {
+// say sends what is made when it has the turn, if that is something, or returns why ctx
+// has ended.
+func (f *finder) say(ctx context.Context, stream FindStream, made func() (*FindReply, error)) error {
 	select {
 	case f.turn <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	defer func() { <-f.turn }()
-	return do()
+	r, err := made()
+	if r == nil || err != nil {
+		return err
+	}
+	return stream.Send(r)
 }
 
 // Find is Service's.
@@ -229,7 +234,7 @@ func (t *Tracker) Find(ctx context.Context, stream FindStream) error {
 	defer ping.Stop()
 	var watch <-chan time.Time // nil while nothing is watched
 	for {
-		var tell func() error
+		var made func() (*FindReply, error)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -241,21 +246,17 @@ func (t *Tracker) Find(ctx context.Context, stream FindStream) error {
 			}
 			continue
 		case <-ping.C:
-			tell = func() error { return stream.Send(&FindReply{}) }
+			made = func() (*FindReply, error) { return &FindReply{}, nil }
 		case <-watch:
 			watch = nil
-			tell = func() error {
-				r := f.watches()
+			made = func() (*FindReply, error) {
 				if len(f.watched) > 0 {
 					watch = time.After(watchInterval)
 				}
-				if r == nil {
-					return nil
-				}
-				return stream.Send(r)
+				return f.watches(), nil
 			}
 		}
-		if err := f.inTurn(ctx, tell); err != nil {
+		if err := f.say(ctx, stream, made); err != nil {
 			return err
 		}
 	}
@@ -269,14 +270,7 @@ func (f *finder) read(ctx context.Context, stream FindStream) error {
 		if err != nil {
 			return err
 		}
-		err = f.inTurn(ctx, func() error {
-			r, err := f.reply(q)
-			if r == nil || err != nil {
-				return err
-			}
-			return stream.Send(r)
-		})
-		if err != nil {
+		if err := f.say(ctx, stream, func() (*FindReply, error) { return f.reply(q) }); err != nil {
 			return err
 		}
 	}

@@ -59,8 +59,8 @@ func room(n int) int { return n - (n+15)/16 }
 // sized is how many slots are to be allocated for some claims and, at random, a tenth
 // to two fifths as many to come. The shards of a table have about as many claims each; if
 // they grew alike, they would all be full at one size of the table and all a third empty
-// at another. So claims take 36 bytes in the mean at any size, and are moved thrice while
-// they become more.
+// at another. So claims take 36 bytes in the mean at any size, and are moved three to four
+// times while they become more.
 func sized(claims int) int {
 	more := claims * (13 + rand.IntN(39)) / 128
 	return claims + more + claims/15 + 2

@@ -65,11 +65,12 @@ var (
 
 // ServerHandshake closes raw where it returns an error.
 func (d *door) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if err := d.knock(); err != nil {
+	wait, err := d.knock(raw)
+	if err != nil {
 		d.refused.Add(1)
 		return nil, nil, errors.Join(err, raw.Close())
 	}
-	time.Sleep(d.sourceDelay(raw))
+	time.Sleep(wait)
 	conn, auth, err := d.Credentials.ServerHandshake(raw)
 	c := identified{AuthInfo: auth, asked: d.identities != nil}
 	if err == nil && c.asked {
@@ -158,13 +159,6 @@ func (d *door) arrivedLocked(from string, raw net.Conn) time.Time {
 	return now.Add(refusedTime)
 }
 
-// sourceDelay returns for how long a handshake is to wait because of where it comes from.
-func (d *door) sourceDelay(raw net.Conn) time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return time.Until(d.sources[source(raw)])
-}
-
 // source is where a connection comes from.
 func source(raw net.Conn) string {
 	addr := raw.RemoteAddr().String()
@@ -231,19 +225,20 @@ func (d *door) greediest() *guard {
 	return most
 }
 
-// knock counts a connection that is to be, if there is room.
-func (d *door) knock() error {
+// knock counts a connection that is to be, if there is room, and returns for how long its
+// handshake is to wait because of where it comes from.
+func (d *door) knock(raw net.Conn) (wait time.Duration, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case d.open >= d.limits.Connections:
-		return errManyConnections
+		return 0, errManyConnections
 	case d.shaking >= d.limits.Handshakes:
-		return errManyHandshakes
+		return 0, errManyHandshakes
 	}
 	d.open++
 	d.shaking++
-	return nil
+	return time.Until(d.sources[source(raw)]), nil
 }
 
 // change changes a count of an identity, and keeps none that is 0. Nobody's are not

@@ -501,24 +501,23 @@ func (g *guard) answered(f frameHeader) {
 	switch f.kind {
 	case frameData, frameHeaders:
 		g.talk.add(talkPerAnswer)
-		if s := g.streams[f.stream]; s != nil {
-			if f.flags&flagEndStream != 0 && !s.told {
-				g.fails.left--
-			}
-			s.told = s.told || f.kind == frameData
-		}
+		s := g.streams[f.stream]
 		if f.kind == frameData {
 			g.window -= int64(f.length)
 			if g.window <= 0 && f.length > 0 {
 				g.since = time.Now()
 				g.lookLocked()
 			}
-			if s := g.streams[f.stream]; s != nil {
+			if s != nil {
+				s.told = true
 				s.window -= int64(f.length)
 				g.shutLocked(s, s.window+int64(f.length))
 			}
 		}
 		if f.flags&flagEndStream != 0 {
+			if s != nil && !s.told {
+				g.fails.left--
+			}
 			g.endLocked(f.stream)
 		}
 	case frameReset:

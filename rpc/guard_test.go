@@ -439,6 +439,11 @@ func TestStandings(t *testing.T) {
 			defer d.mu.Unlock()
 			return max(0, time.Until(d.arrivedLocked(who, scripts[0])))
 		}
+		delay := func() time.Duration {
+			wait, err := d.knock(scripts[0])
+			must(err)
+			return wait
+		}
 		guards[0].leave(errHalf)
 		guards[1].ended = true
 		must(guards[1].Close())
@@ -468,14 +473,14 @@ func TestStandings(t *testing.T) {
 				t.Fatalf("who comes for the first times is heard after %v", got)
 			}
 		}
-		if delay := d.sourceDelay(scripts[0]); delay > 0 {
+		if delay := delay(); delay > 0 {
 			t.Errorf("a handshake waits for %v", delay)
 		}
-		if heard, delay := arrive("often"), d.sourceDelay(scripts[0]); heard != refusedTime || delay != refusedTime {
+		if heard, delay := arrive("often"), delay(); heard != refusedTime || delay != refusedTime {
 			t.Errorf("who comes often is heard after %v, and waits for %v; want %v", heard, delay, refusedTime)
 		}
 		time.Sleep(refusedTime)
-		if heard, delay := arrive("often"), d.sourceDelay(scripts[0]); heard != 0 || delay > 0 {
+		if heard, delay := arrive("often"), delay(); heard != 0 || delay > 0 {
 			t.Errorf("later it is heard after %v, and waits for %v", heard, delay)
 		}
 		for i := range 2 * manyStandings {

@@ -43,8 +43,8 @@ type collecting struct {
 }
 
 // collectBy has the process collect garbage when there is half as much as is in use, but
-// no sooner than at a heap of leastHeap, or of a quarter of GOMEMLIMIT, until stop is called. Where GOGC says anything it does
-// nothing.
+// no sooner than at a heap of leastHeap, or of a quarter of GOMEMLIMIT, until stop is
+// called. Where GOGC says anything it does nothing.
 func collectBy() (stop func()) {
 	if had := debug.SetGCPercent(defaultPercent); had != defaultPercent {
 		debug.SetGCPercent(had)
